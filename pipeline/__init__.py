@@ -1,0 +1,1 @@
+"""FS4: fully self-supervised semantic segmentation from a folder of images."""

@@ -1,0 +1,1 @@
+"""Encoders with random or self-supervised weights, and the decoder on top of them."""

@@ -1,0 +1,108 @@
+"""Backbone and decoder as one network, and how its weights are kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from pipeline.backbones.decoder import PyramidDecoder
+from pipeline.backbones.resnet import ResNet, build_resnet18, build_resnet50
+from pipeline.errors import InputError
+from pipeline.runtime.artifacts import Artifact, write_json
+
+BACKBONES: dict[str, Callable[[], ResNet]] = {"resnet18": build_resnet18, "resnet50": build_resnet50}
+Source = Literal["res4", "res5", "decoder"]
+
+
+class Encoder(nn.Module):
+    """Backbone with its decoder.
+
+    Attributes:
+        architecture: What `build_encoder` needs to make the same network again.
+    """
+
+    def __init__(self, backbone: ResNet, decoder: PyramidDecoder, architecture: dict[str, Any]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.decoder = decoder
+        self.architecture = architecture
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map normalised images (B, 3, H, W) to decoder features (B, D, H/4, W/4)."""
+        return self.decoder(self.backbone(images))
+
+    def forward_maps(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Named maps of normalised images: res2 … res5 and decoder."""
+        maps = self.backbone(images)
+        return {f"res{i + 2}": map_ for i, map_ in enumerate(maps)} | {"decoder": self.decoder(maps)}
+
+
+def build_encoder(backbone: str, channels: int, seed: int) -> Encoder:
+    """Build a network with random weights.
+
+    Args:
+        backbone: A name of `BACKBONES`.
+        channels: D, channels of the decoder's map.
+        seed: Seed of the weights; torch's global generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        body = BACKBONES[backbone]()
+        decoder = PyramidDecoder(body.widths, channels)
+    return Encoder(body, decoder, {"backbone": backbone, "channels": channels})
+
+
+def save_encoder(encoder: Encoder, folder: Path, notes: dict[str, Any]) -> None:
+    """Write `weights.safetensors` and the side-car `backbone.json`."""
+    save_weights(encoder, folder / "weights.safetensors")
+    write_json(folder / "backbone.json", {"architecture": encoder.architecture, "labels_used": False, **notes})
+
+
+def load_encoder(artifact: Artifact) -> Encoder:
+    """Load what `save_encoder` wrote.
+
+    Raises:
+        InputError: The files are damaged, or the weights do not fit the architecture.
+    """
+    sidecar = artifact.json("backbone.json")
+    encoder = build_encoder(**sidecar["architecture"], seed=0)
+    load_weights(encoder, artifact.file("weights.safetensors"))
+    return encoder
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's state as safetensors, on the CPU and in the plain memory layout."""
+    from safetensors.torch import save_file
+
+    save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, path)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill a module from a safetensors file.
+
+    Raises:
+        InputError: The file is not safetensors, or its keys or shapes differ; the message lists the differences.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error}); rebuild it with `dvc repro`") from None
+    expected = module.state_dict()
+    problems = [f"missing {key}" for key in expected.keys() - weights.keys()]
+    problems += [f"unexpected {key}" for key in weights.keys() - expected.keys()]
+    problems += [
+        f"{key}: shape {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & weights.keys()
+        if weights[key].shape != expected[key].shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:10])
+        raise InputError(f"{path}: weights of another network ({len(problems)} differences: {shown}); run `dvc repro`")
+    module.load_state_dict(weights)

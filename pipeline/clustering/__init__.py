@@ -1,0 +1,1 @@
+"""k-means, and the pyramid of pseudo labels that it gives."""

@@ -1,0 +1,230 @@
+"""Pyramid pseudo labels: one spherical k-means per level, fitted once on train cells, and its labels for all cells.
+
+Pyramid-guided grouping (PGG) of Wang et al., "Fully Self-Supervised Learning for Semantic Segmentation", 2022.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import save_file
+
+from pipeline.clustering.kmeans import KMeans, assign, fit_kmeans, sample_rows
+from pipeline.errors import InputError
+from pipeline.features.shards import cell_columns, image_ids_of_cells, iterate_level
+from pipeline.params import PggParams
+from pipeline.runtime.artifacts import Artifact, write_json
+
+FEWEST_ROWS = 4  # two clusters of two
+ZERO_LABEL = -1  # of a cell whose feature vector is zero and so has no direction
+
+_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("row", pa.int16()),
+        ("col", pa.int16()),
+        ("label", pa.int32()),
+        ("distance", pa.float32()),
+        ("margin", pa.float32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Pseudo labels of one level.
+
+    Attributes:
+        level: Cells a side l.
+        k: Number of clusters K_l; labels are below it.
+        labels: By image id int32 (l, l), -1 where there is none.
+        margins: By image id float32 (l, l), by how much the second centroid's cosine is smaller.
+    """
+
+    level: int
+    k: int
+    labels: dict[str, np.ndarray]
+    margins: dict[str, np.ndarray]
+
+
+def cluster_pyramid(
+    features: Artifact,
+    train_ids: Collection[str],
+    levels: Sequence[int],
+    params: PggParams,
+    out: Path,
+    rows: dict[str, int],
+    log: logging.Logger,
+) -> dict[str, Any]:
+    """Cluster the features of each level and label all cells of all images.
+
+    Args:
+        features: The opened folder `data/features`.
+        train_ids: Images whose cells the clusterings are fitted on.
+        levels: Cells a side of each level.
+        params: Group `pgg`.
+        out: Folder to fill with `level=<l>.parquet`, `centroids.safetensors` and `statistics.json`.
+        rows: Is given the number of rows of each table.
+        log: For one line per level, and one where fewer clusters are used than asked for.
+
+    Returns:
+        What `statistics.json` holds. `sizes` count the cells of all images; `rows` is their sum and `zero_vectors`.
+
+    Raises:
+        InputError: A shard cannot be used, a level has too few cells, or `pgg.k` has not one value per level.
+    """
+    asked = params.k if isinstance(params.k, list) else [params.k] * len(levels)
+    if len(asked) != len(levels):
+        raise InputError(
+            f"{features.path}: has levels {list(levels)}, and pgg.k has {len(asked)} values; run `dvc repro`, "
+            "so that the features are made again"
+        )
+    centroids: dict[str, np.ndarray] = {}
+    statistics: dict[str, Any] = {}
+    for level, k_asked in zip(levels, asked, strict=True):
+        points, available = _gather_points(features, frozenset(train_ids), level, k_asked, params)
+        k = min(k_asked, available // 2)
+        if k < k_asked:
+            log.info("level %d: pgg.k %d clipped to %d, half of its %d train cells", level, k_asked, k, available)
+        fitted = fit_kmeans(
+            points,
+            k,
+            spherical=True,
+            iterations=params.iterations,
+            restarts=params.restarts,
+            seed=params.seed,
+        )
+        if empty := int((fitted.sizes == 0).sum()):
+            log.warning("level %d: %d of %d clusters stay empty, equal features", level, empty, k)
+        name = f"level={level}.parquet"
+        sizes, zeros = _write_labels(features, level, fitted.centroids, out / name)
+        rows[name] = int(sizes.sum()) + zeros
+        centroids[f"level={level}"] = fitted.centroids
+        statistics[str(level)] = _summary(fitted, k_asked, len(points), sizes, zeros)
+        log.info(
+            "level %d: %d clusters fitted on %d of %d train cells, inertia %.6g, %d started anew, %d cells labelled",
+            level,
+            k,
+            len(points),
+            available,
+            fitted.inertia,
+            fitted.reseeded,
+            int(sizes.sum()),
+        )
+    save_file(centroids, out / "centroids.safetensors")
+    write_json(out / "statistics.json", {"levels": statistics})
+    return {"levels": statistics}
+
+
+def read_pseudo_labels(pseudo_labels: Artifact) -> dict[int, PseudoLabels]:
+    """Read the pseudo labels of all levels.
+
+    Args:
+        pseudo_labels: The opened folder `data/pseudo_labels`.
+
+    Returns:
+        By cells a side, ascending.
+
+    Raises:
+        InputError: See `read_pseudo_level`.
+    """
+    levels = sorted(map(int, pseudo_labels.json("statistics.json")["levels"]))
+    return {level: read_pseudo_level(pseudo_labels, level) for level in levels}
+
+
+def read_pseudo_level(pseudo_labels: Artifact, level: int) -> PseudoLabels:
+    """Read the pseudo labels of one level.
+
+    Args:
+        pseudo_labels: The opened folder `data/pseudo_labels`.
+        level: Cells a side.
+
+    Returns:
+        The labels and margins of all images.
+
+    Raises:
+        InputError: The table is missing, damaged, incomplete, or has labels that no cluster has.
+    """
+    path = pseudo_labels.file(f"level={level}.parquet")
+    try:
+        k = int(pseudo_labels.json("statistics.json")["levels"][str(level)]["k_used"])
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+        if not table.schema.equals(_SCHEMA, check_metadata=False):
+            raise ValueError(f"columns {table.schema.names} instead of {_SCHEMA.names}, or of other types")
+        image_ids = image_ids_of_cells(table, level)
+        labels = table["label"].to_numpy().reshape(-1, level, level)
+        margins = table["margin"].to_numpy().reshape(-1, level, level)
+        if labels.size and not ZERO_LABEL <= labels.min() <= labels.max() < k:
+            raise ValueError(f"labels from {labels.min()} to {labels.max()} for {k} clusters")
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not usable pseudo labels ({str(error).splitlines()[0][:200]}); rebuild it with "
+            "`dvc repro --force --single-item cluster`"
+        ) from None
+    return PseudoLabels(level, k, dict(zip(image_ids, labels, strict=True)), dict(zip(image_ids, margins, strict=True)))
+
+
+def _gather_points(
+    features: Artifact, train_ids: frozenset[str], level: int, k: int, params: PggParams
+) -> tuple[np.ndarray, int]:
+    """The train cells to fit on, float32 (N, D), and how many non-zero ones there are to draw from."""
+    counts: list[int] = []
+    for shard in iterate_level(features, level):
+        usable = shard.vectors.any(axis=2).sum(axis=1).tolist()  # zeros have no direction
+        counts += [count for image_id, count in zip(shard.image_ids, usable, strict=True) if image_id in train_ids]
+    available = sum(counts)
+    if available < FEWEST_ROWS:
+        raise InputError(
+            f"{features.path / f'level={level}'}: {available} usable train cells, and clustering needs {FEWEST_ROWS}; "
+            f"add images, or leave level {level} out of extract.levels"
+        )
+    chosen = sample_rows(counts, min(k, available // 2) * params.max_points_per_centroid, params.seed)
+    parts: list[np.ndarray] = []
+    first = 0
+    for shard in iterate_level(features, level):
+        used = [image_id in train_ids for image_id in shard.image_ids]
+        vectors = shard.vectors[used].reshape(-1, shard.vectors.shape[2])
+        vectors = vectors[vectors.any(axis=1)]
+        here = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + len(vectors))]
+        parts.append(vectors[here - first].astype(np.float32))
+        first += len(vectors)
+    return np.concatenate(parts), available
+
+
+def _write_labels(features: Artifact, level: int, centroids: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
+    """Label all cells, a shard at a time; returns cells per cluster and the number of zero vectors."""
+    sizes = np.zeros(len(centroids), np.int64)
+    zeros = 0
+    with pq.ParquetWriter(path, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+        for shard in iterate_level(features, level):
+            vectors = shard.vectors.reshape(-1, shard.vectors.shape[2])
+            labels, distance, margin = assign(vectors, centroids, spherical=True)
+            zero = ~vectors.any(axis=1)
+            labels[zero], distance[zero], margin[zero] = ZERO_LABEL, 0.0, 0.0
+            sizes += np.bincount(labels[~zero], minlength=len(centroids))
+            zeros += int(zero.sum())
+            columns = [*cell_columns(shard.image_ids, level), *map(pa.array, (labels, distance, margin))]
+            writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA))
+    return sizes, zeros
+
+
+def _summary(fitted: KMeans, k_asked: int, rows_fitted: int, sizes: np.ndarray, zeros: int) -> dict[str, Any]:
+    return {
+        "k_asked": k_asked,
+        "k_used": len(fitted.centroids),
+        "sizes": sizes.tolist(),
+        "inertia": fitted.inertia,
+        "restart_inertia": list(fitted.restart_inertia),
+        "rows": int(sizes.sum()) + zeros,
+        "rows_fitted": rows_fitted,
+        "reseeded": fitted.reseeded,
+        "zero_vectors": zeros,
+    }

@@ -1,0 +1,250 @@
+"""Frames as tensors: decoded on demand, kept in memory as far as it was granted, in batches of one shape."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import multiprocessing.context
+import signal
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.data.frames import frame_size, to_frame
+from pipeline.data.images import BadImage, decode_image
+from pipeline.data.manifest import ImageRow, ImageTable
+from pipeline.errors import InputError, PipelineError
+
+Batch = tuple[list[int], torch.Tensor]
+
+
+class FrameDataset(Dataset[torch.Tensor]):
+    """The frames of some images of the table.
+
+    Frames stay in memory in the order in which they are first asked for, until the grant is used up; none is
+    dropped again. The cache changes nothing but the speed. A copy in a worker process starts without it.
+
+    Attributes:
+        rows: The images, in the order of the indices.
+        sizes: (h, w) of each frame, known without decoding.
+    """
+
+    def __init__(self, rows: Sequence[ImageRow], table: ImageTable, cache_bytes: int) -> None:
+        """Decode nothing yet.
+
+        Args:
+            rows: Usable images of the table, such as `table.select("train")`.
+            table: Says how to decode and to frame.
+            cache_bytes: Memory granted for decoded frames.
+        """
+        self.rows = list(rows)
+        self.frame, self.max_pixels, self.min_side = table.frame, table.max_pixels, table.min_side
+        self.sizes = [frame_size(row.width, row.height, self.frame) for row in self.rows]
+        self._granted = cache_bytes
+        self._cache: dict[int, torch.Tensor] = {}
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """The frame of one image, uint8 (3, h, w), the caller's own.
+
+        Raises:
+            InputError: The file is gone or is not the one that `prepare` saw.
+        """
+        if (held := self._cache.get(index)) is not None:
+            return held.clone()
+        frame = torch.from_numpy(self._decode(self.rows[index]))  # (3, h, w)
+        self.keep(index, frame)
+        return frame
+
+    def keep(self, index: int, frame: torch.Tensor) -> None:
+        """Put a frame that was decoded elsewhere into the cache, if the grant allows."""
+        if index not in self._cache and frame.nbytes <= self._granted:
+            self._granted -= frame.nbytes
+            self._cache[index] = frame.clone()
+
+    def holds(self, indices: Sequence[int]) -> bool:
+        """Whether all of these frames are in memory."""
+        return all(index in self._cache for index in indices)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets: everything but the cache."""
+        return {**self.__dict__, "_cache": {}, "_granted": 0}
+
+    def _decode(self, row: ImageRow) -> np.ndarray:
+        mend = "restore the file, or run `dvc repro` to look at the images again"
+        try:
+            data = Path(row.path).read_bytes()
+        except OSError as error:
+            raise InputError(f"{row.path}: cannot be read any more since prepare ({error.strerror}); {mend}") from None
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            raise InputError(f"{row.path}: the file has changed since prepare; {mend}")
+        try:
+            image = decode_image(data, max_pixels=self.max_pixels, min_side=self.min_side)
+        except BadImage as error:  # prepare could decode the same bytes, with another version of Pillow
+            raise InputError(f"{row.path}: {error}, unlike at prepare; run `dvc repro --force`") from None
+        return to_frame(image, self.frame)
+
+
+def shape_batches(
+    sizes: Sequence[tuple[int, int]], batch_size: int, rng: np.random.Generator | None, *, smallest: int = 1
+) -> list[list[int]]:
+    """Put images whose frames have the same shape into batches.
+
+    Args:
+        sizes: (h, w) of each image's frame, in pixels.
+        batch_size: Images per batch, at least `smallest`.
+        rng: Shuffles the images and then the batches; None keeps their order (batches go by their first image).
+        smallest: The rest of a shape, if smaller than this, joins the previous batch of that shape, which then
+            exceeds `batch_size`. If a shape has fewer images than this, they are left out: they are the indices
+            that no batch holds.
+
+    Returns:
+        Indices by batch; each index is in one batch, but for those left out.
+    """
+    if batch_size < smallest:
+        raise ValueError(f"batches of {batch_size} cannot have at least {smallest} images")
+    order = range(len(sizes)) if rng is None else rng.permutation(len(sizes)).tolist()
+    shapes: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index in order:
+        shapes[sizes[index]].append(index)
+    batches: list[list[int]] = []
+    for members in shapes.values():
+        chunks = [members[start : start + batch_size] for start in range(0, len(members), batch_size)]
+        if len(chunks) > 1 and len(chunks[-1]) < smallest:
+            chunks[-2:] = [chunks[-2] + chunks[-1]]
+        batches += [chunk for chunk in chunks if len(chunk) >= smallest]
+    if rng is None:
+        return sorted(batches)
+    return [batches[position] for position in rng.permutation(len(batches))]
+
+
+def ordered_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
+    """Put consecutive images of equal frame shape into batches, so that the images stay in order.
+
+    Args:
+        sizes: (h, w) of each image's frame, in pixels.
+        batch_size: Images per batch at most; smaller where the shape changes.
+
+    Returns:
+        Indices by batch, ascending over all batches.
+    """
+    batches: list[list[int]] = []
+    for index, size in enumerate(sizes):
+        if batches and len(batches[-1]) < batch_size and sizes[batches[-1][0]] == size:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def load_batches(dataset: FrameDataset, batches: list[list[int]], *, workers: int) -> Iterator[Batch]:
+    """Load batches in the order given; one is decoded while the caller works on the one before.
+
+    Args:
+        dataset: The frames.
+        batches: Indices by batch, the frames of a batch having one shape.
+        workers: Processes that decode; 0 decodes in a thread of this process. The batches are the same bytes for
+            any number.
+
+    Yields:
+        The indices of a batch, and its frames, uint8 (B, 3, h, w).
+
+    Raises:
+        InputError: See `FrameDataset`.
+        PipelineError: A worker process was killed.
+    """
+    if workers:
+        # frames in memory are not sent to the workers, whose caches end with them
+        absent = [batch for batch in batches if not dataset.holds(batch)]
+        loaded = _from_workers(dataset, absent, min(workers, len(absent))) if absent else iter(())
+        waiting = {tuple(batch) for batch in absent}
+        for batch in batches:
+            if tuple(batch) in waiting:
+                frames = next(loaded)
+                for index, frame in zip(batch, frames, strict=True):
+                    dataset.keep(index, frame)
+            else:
+                frames = _stack(dataset, batch)
+            yield batch, frames
+        return
+    pool = ThreadPoolExecutor(1)
+    try:
+        ahead = pool.submit(_stack, dataset, batches[0]) if batches else None
+        for position, batch in enumerate(batches):
+            assert ahead is not None
+            frames = ahead.result()
+            if position + 1 < len(batches):
+                ahead = pool.submit(_stack, dataset, batches[position + 1])
+            yield batch, frames
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Fetched(Dataset["torch.Tensor | PipelineError"]):
+    """Gives errors back as values: as exceptions they would reach the user with a worker's traceback."""
+
+    def __init__(self, dataset: FrameDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> torch.Tensor | PipelineError:
+        try:
+            return self.dataset[index]
+        except PipelineError as error:
+            return error
+
+
+def _from_workers(dataset: FrameDataset, batches: list[list[int]], workers: int) -> Iterator[torch.Tensor]:
+    loader = DataLoader(
+        _Fetched(dataset),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_ignore_interrupt,
+        multiprocessing_context=_worker_context(),
+        persistent_workers=False,
+    )
+    try:
+        for frames in loader:
+            if isinstance(frames, PipelineError):
+                raise frames
+            yield frames
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise PipelineError(
+            f"run.workers {workers}: a process that decodes images was killed ({str(error).splitlines()[0]}); memory "
+            "or /dev/shm may be too small: use fewer workers, or 0 to decode in the main process"
+        ) from None
+
+
+def _worker_context() -> multiprocessing.context.BaseContext:
+    # not fork: this process has threads, whose locks a forked child would inherit for ever
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # torch is imported once, not by each worker of each epoch
+    return context
+
+
+def _stack(dataset: FrameDataset, batch: list[int]) -> torch.Tensor:
+    return torch.stack([dataset[index] for index in batch])  # (B, 3, h, w)
+
+
+def _collate(frames: list[torch.Tensor | PipelineError]) -> torch.Tensor | PipelineError:
+    errors = [frame for frame in frames if isinstance(frame, PipelineError)]
+    tensors = [frame for frame in frames if isinstance(frame, torch.Tensor)]
+    return errors[0] if errors else torch.stack(tensors)  # (B, 3, h, w)
+
+
+def _ignore_interrupt(worker: int) -> None:
+    # Ctrl-C reaches the whole process group; whether to stop, and when, is for the main process to say
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

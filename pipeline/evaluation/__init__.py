@@ -1,0 +1,1 @@
+"""Scoring label maps against masks, the only room that reads labels."""

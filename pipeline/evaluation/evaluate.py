@@ -1,0 +1,236 @@
+"""Stage `evaluate`: label maps for all images, and, where there are masks, every figure from one matrix."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.manifest import ImageRow, ImageTable
+from pipeline.errors import InputError, ParamsError
+from pipeline.evaluation.confusion import confusion_matrix
+from pipeline.evaluation.floors import floor_metrics
+from pipeline.evaluation.gallery import Exhibit, choose_exhibits, write_gallery
+from pipeline.evaluation.label_maps import LabelMapWriter
+from pipeline.evaluation.matching import Assignment, hungarian, majority
+from pipeline.evaluation.metrics import absent_classes, classes_counted, cluster_statistics, per_class_iou, score
+from pipeline.evaluation.truth import GroundTruth
+from pipeline.params import EvaluateParams
+from pipeline.runtime.artifacts import write_json
+
+FLOOR_PIXELS = 100_000  # sample that the colour and position k-means is fitted on
+Segmented = Iterable[tuple[int, Any, np.ndarray]]
+
+
+@dataclass
+class _Counts:
+    """What one pass over the images collects."""
+
+    matrices: dict[str, np.ndarray]  # (C, K) per split
+    pixels: dict[str, np.ndarray]  # (K,) per split, ignored pixels included
+    images: dict[str, int]  # scored images per split
+    exhibits: list[Exhibit]
+
+
+def evaluate_segmenter(
+    segmented: Segmented,
+    *,
+    table: ImageTable,
+    truth: GroundTruth | None,
+    k: int,
+    params: EvaluateParams,
+    out: Path,
+    rows: dict[str, int],
+    frame: Callable[[int], np.ndarray],
+    log: logging.Logger,
+) -> dict[str, Any]:
+    """Write label maps, gallery, cluster sizes, and the figures if there are masks.
+
+    Args:
+        segmented: (index, uint8 image (3, h, w), cluster ids (h, w)) for every usable image, in order.
+        table: All images; the indices count its usable ones.
+        truth: The masks, or None.
+        k: Number of clusters K.
+        params: Group `evaluate`.
+        out: The folder to fill.
+        rows: Gets the rows of each table.
+        frame: Gives the usable image of an index again, uint8 (3, h, w), for the floors.
+        log: Gets warnings.
+
+    Returns:
+        The metrics, as in `metrics.json`.
+
+    Raises:
+        InputError: Masks exist but hold no pixel to score, or a mask is unusable.
+        ParamsError: Matching was asked for on a split without masks.
+    """
+    usable = table.select(None)
+    scored_split = truth.split if truth else None
+    in_split = [row.image_id for row in usable if scored_split in (None, row.split) and _is_scored(row, truth)]
+    counts = _collect(segmented, usable, truth, k, choose_exhibits(in_split, params.gallery), out, rows)
+    total = np.sum(list(counts.pixels.values()), axis=0)
+    metrics: dict[str, Any] = {"data": {"leaked": len(table.find_leaked())}}
+    protocol: dict[str, Any] = {
+        "labels": "none: no masks were found, so nothing is scored",
+        "frame": _frame_text(table),
+    }
+    assignment = None
+    if truth:
+        figures, protocol, assignment = _score(truth, counts, table, usable, params, frame, out)
+        metrics |= figures
+        shown = counts.pixels[truth.split]
+    else:
+        log.info("no masks: writing label maps and statistics only")
+        shown = total
+    metrics["clusters"] = cluster_statistics(shown)
+    matched = assignment.class_of_cluster if assignment else None
+    names = truth.classes.names if truth else ()
+    write_gallery(
+        counts.exhibits, out / "gallery", k=k, classes=len(names) if truth else None, class_of_cluster=matched
+    )
+    write_json(out / "clusters.json", _describe_clusters(total, matched, names))
+    _assert_finite(metrics)
+    write_json(out / "metrics.json", metrics)
+    write_json(out / "protocol.json", protocol)
+    return metrics
+
+
+def _is_scored(row: ImageRow, truth: GroundTruth | None) -> bool:
+    return truth is None or truth.has(row.image_id)
+
+
+def _collect(
+    segmented: Segmented,
+    usable: list[ImageRow],
+    truth: GroundTruth | None,
+    k: int,
+    chosen: set[str],
+    out: Path,
+    rows: dict[str, int],
+) -> _Counts:
+    counts = _Counts({}, {}, {}, [])
+    maps = LabelMapWriter(out, rows)
+    for index, image, labels in segmented:
+        row = usable[index]
+        maps.add(row.image_id, row.split, labels)
+        sizes = np.bincount(labels.ravel(), minlength=k).astype(np.int64)
+        counts.pixels[row.split] = counts.pixels.get(row.split, 0) + sizes
+        mask = None
+        if truth and truth.has(row.image_id):
+            mask = truth.read(row.image_id)
+            classes = truth.classes
+            matrix = confusion_matrix(mask, labels, classes=len(classes.names), k=k, ignore_index=classes.ignore_index)
+            counts.matrices[row.split] = counts.matrices.get(row.split, 0) + matrix
+            counts.images[row.split] = counts.images.get(row.split, 0) + 1
+        if row.image_id in chosen:
+            counts.exhibits.append(Exhibit(row.image_id, row.split, np.asarray(image), labels, mask))
+    maps.flush()
+    return counts
+
+
+def _score(
+    truth: GroundTruth,
+    counts: _Counts,
+    table: ImageTable,
+    usable: list[ImageRow],
+    params: EvaluateParams,
+    frame: Callable[[int], np.ndarray],
+    out: Path,
+) -> tuple[dict[str, Any], dict[str, Any], Assignment]:
+    classes, split = truth.classes, truth.split
+    match_split = "train" if params.match_on == "train" else split
+    if match_split not in counts.matrices:
+        raise ParamsError(f"evaluate.match_on: {params.match_on!r} needs masks in split train, which has none; use val")
+    matrix = counts.matrices[split]
+    if not matrix.any():
+        raise InputError(
+            f"nothing to evaluate: every pixel of the {counts.images[split]} masks of split {split} has the ignored id "
+            f"{classes.ignore_index}; check the masks, or ignore_index in classes.json"
+        )
+    assignment = hungarian(counts.matrices[match_split])
+    matched = assignment.apply(matrix)
+    many_to_one = majority(counts.matrices[match_split]).apply(matrix)
+    ious = per_class_iou(matched)
+
+    def frames_with_truth() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for index, row in enumerate(usable):
+            if row.split == split and truth.has(row.image_id):
+                yield frame(index), truth.read(row.image_id)
+
+    floors = floor_metrics(
+        frames_with_truth,
+        classes=len(classes.names),
+        ignore_index=classes.ignore_index,
+        seed=params.seed,
+        restarts=params.floor_restarts,
+        sample_pixels=FLOOR_PIXELS,
+    )
+    whole = score(many_to_one, None)["all"]
+    metrics: dict[str, Any] = {
+        **score(matched, classes.kinds),
+        "majority": {key: whole[key] for key in ("miou", "pixel_accuracy")},
+        "floors": floors.figures,
+        "per_class": {n: float(iou) for n, iou in zip(classes.names, ious, strict=True) if np.isfinite(iou)},
+        "protocol": {
+            "classes_counted": classes_counted(matched),
+            "images": counts.images[split],
+            "pixels": int(matrix.sum()),
+            "resolution": table.frame.resize,
+        },
+    }
+    absent = absent_classes(matched)
+    protocol = {
+        "split": split,
+        "match_rule": "hungarian: one to one, most matched pixels over the whole split; unmatched clusters are errors",
+        "matched_on": match_split,
+        "checkpoint_rule": "the last epoch; none is chosen on labels",
+        "frame": _frame_text(table),
+        "labels": "read by this stage for the first time",
+        "absent_classes": ", ".join(classes.names[i] for i in absent) or "none",
+        "colour_position_kmeans": "; ".join(
+            f"position weight {floor['position_weight']:g}: mIoU {floor['miou']:.2f}"
+            for floor in floors.by_position_weight
+        ),
+        "classes_note": classes.note,
+    }
+    write_json(
+        out / "confusion.json",
+        {
+            "classes": list(classes.names),
+            "kinds": list(classes.kinds) if classes.kinds else None,
+            "matrix": matrix.tolist(),
+            "class_of_cluster": list(assignment.class_of_cluster),
+        },
+    )
+    return metrics, protocol, assignment
+
+
+def _describe_clusters(
+    pixels: np.ndarray, matched: tuple[int, ...] | None, names: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "cluster": cluster,
+            "pixels": int(count),
+            "share": 100 * float(count) / float(max(pixels.sum(), 1)),
+            "class": names[matched[cluster]] if matched and matched[cluster] >= 0 else None,
+        }
+        for cluster, count in enumerate(pixels)
+    ]
+
+
+def _frame_text(table: ImageTable) -> str:
+    crop = "square centre crop" if table.frame.crop == "center" else "whole image, trimmed to multiples of 32"
+    return f"short side {table.frame.resize} px, {crop}; images bilinear with antialias, masks nearest"
+
+
+def _assert_finite(value: Any, key: str = "") -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _assert_finite(inner, f"{key}.{name}" if key else name)
+    elif not np.isfinite(value):
+        raise InputError(f"metric {key} is {value}; nothing was written, please report this with your params.yaml")

@@ -1,0 +1,163 @@
+"""Floors: what is reached without learning anything. A figure means something only above all of them.
+
+All floors have k = C clusters and are scored by the same matrix, matching and metrics as a model. They are not
+to be weakened: the colour and position floor is the best of several weights, chosen on the scored labels in its
+favour.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.appearance import appearance_features
+from pipeline.evaluation.confusion import confusion_matrix
+from pipeline.evaluation.matching import hungarian
+from pipeline.evaluation.metrics import score
+from pipeline.runtime.randomness import generator
+
+POSITION_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+_POSITION_COLUMNS = slice(4, 6)
+_ITERATIONS = 50
+
+Frame = tuple[NDArray[np.uint8], NDArray[np.integer]]
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Floors:
+    """The floors of one split, and how the colour and position floor came about."""
+
+    figures: dict[str, Figures]
+    """`majority_class`, `random`, `colour_position_kmeans`, each `miou` and `pixel_accuracy` in percent."""
+    by_position_weight: tuple[Figures, ...]
+    """`position_weight`, `miou` and `pixel_accuracy` of each k-means, in the order of `POSITION_WEIGHTS`."""
+    pixels_fitted: int
+    """Number of pixels that each k-means was fitted on."""
+
+
+@dataclass(frozen=True)
+class _Quantiser:
+    """Standardisation, position weight and centroids of one k-means."""
+
+    mean: NDArray[np.float32]  # (6,)
+    scale: NDArray[np.float32]  # (6,)
+    centroids: NDArray[np.float32]  # (k, 6)
+
+    def assign(self, features: NDArray[np.float32]) -> NDArray[np.intp]:
+        scaled = (features - self.mean) * self.scale
+        # |x - c|^2 without |x|^2, which is the same for every centroid.
+        distances = np.square(self.centroids).sum(axis=1) - 2 * (scaled @ self.centroids.T)  # (H * W, k)
+        nearest: NDArray[np.intp] = distances.argmin(axis=1)
+        return nearest
+
+
+def floor_metrics(
+    frames: Callable[[], Iterable[Frame]],
+    *,
+    classes: int,
+    ignore_index: int,
+    seed: int,
+    restarts: int,
+    sample_pixels: int,
+) -> Floors:
+    """Score the floors over a whole split.
+
+    `majority_class` predicts the most frequent class everywhere. `random` draws each pixel's cluster
+    uniformly. `colour_position_kmeans` is the best in mIoU of four k-means on blurred L*a*b* and gradient
+    magnitude, with x and y appended at weight 0, 0.5, 1 and 2, every feature standardised over the split.
+    K-means sees no label; it is fitted on a sample with the same share of every image, and assigns every
+    pixel.
+
+    Args:
+        frames: called three times; each time yields the same images, (3, H, W) uint8, with their ground
+            truth, (H, W) integers, in the same order. One frame at a time is held in memory.
+        classes: number of classes C, which is also the number of clusters.
+        ignore_index: ground truth value of the pixels that are not counted.
+        seed: seed of the random clusters, the sample and k-means.
+        restarts: k-means runs of which the one with the least inertia is kept.
+        sample_pixels: about how many pixels k-means is fitted on.
+
+    Returns:
+        The figures; the same for the same frames, seed and machine.
+
+    Raises:
+        InputError: when every pixel is ignored, or there is no frame.
+        ValueError: when the ground truth holds other ids, or an image and its ground truth differ in size.
+    """
+
+    def count(truth: NDArray[np.integer], clusters: NDArray[np.integer]) -> NDArray[np.int64]:
+        return confusion_matrix(
+            truth, clusters.reshape(truth.shape), classes=classes, k=classes, ignore_index=ignore_index
+        )
+
+    by_chance = np.zeros((classes, classes), dtype=np.int64)
+    sizes = []
+    for index, (image, truth) in enumerate(frames()):
+        if image.shape != (3, *truth.shape):
+            raise ValueError(f"frame {index}: image {image.shape} does not fit ground truth {truth.shape}")
+        drawn = generator(seed, "random floor", index).integers(classes, size=truth.shape, dtype=np.int32)
+        by_chance += count(truth, drawn)
+        sizes.append(truth.size)
+    single_cluster = by_chance.sum(axis=1, keepdims=True)
+    figures = {"majority_class": _figures(single_cluster), "random": _figures(by_chance)}
+
+    sample = _sample((image for image, _ in frames()), sizes, seed=seed, sample_pixels=sample_pixels)
+    quantisers = [_fit(sample, weight, k=classes, seed=seed, restarts=restarts) for weight in POSITION_WEIGHTS]
+    by_colour = [np.zeros((classes, classes), dtype=np.int64) for _ in quantisers]
+    for image, truth in frames():
+        features = appearance_features(image)
+        for matrix, quantiser in zip(by_colour, quantisers, strict=True):
+            matrix += count(truth, quantiser.assign(features))
+    by_weight = [_figures(matrix) for matrix in by_colour]
+    figures["colour_position_kmeans"] = max(by_weight, key=lambda f: (f["miou"], f["pixel_accuracy"]))
+    return Floors(
+        figures=figures,
+        by_position_weight=tuple(
+            {"position_weight": weight, **f} for weight, f in zip(POSITION_WEIGHTS, by_weight, strict=True)
+        ),
+        pixels_fitted=len(sample),
+    )
+
+
+def _figures(matrix: NDArray[np.int64]) -> Figures:
+    section = score(hungarian(matrix).apply(matrix), None)["all"]
+    return {"miou": section["miou"], "pixel_accuracy": section["pixel_accuracy"]}
+
+
+def _sample(
+    images: Iterable[NDArray[np.uint8]], sizes: list[int], *, seed: int, sample_pixels: int
+) -> NDArray[np.float32]:
+    share = min(1.0, sample_pixels / sum(sizes))
+    parts = []
+    for index, (image, size) in enumerate(zip(images, sizes, strict=True)):
+        rng = generator(seed, "floor sample", index)
+        chosen = rng.choice(size, size=max(1, round(share * size)), replace=False, shuffle=False)
+        parts.append(appearance_features(image)[np.sort(chosen)])
+    return np.concatenate(parts)
+
+
+def _fit(sample: NDArray[np.float32], weight: float, *, k: int, seed: int, restarts: int) -> _Quantiser:
+    import faiss
+
+    mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    deviation = sample.std(axis=0, dtype=np.float64)
+    # A constant feature, such as the colour difference of grey images, tells nothing and stays at zero.
+    scale = np.divide(1.0, deviation, out=np.zeros(6), where=deviation > 1e-6)
+    scale[_POSITION_COLUMNS] *= weight
+    points = (sample - mean) * scale.astype(np.float32)
+    kmeans = faiss.Kmeans(
+        points.shape[1],
+        min(k, len(points)),
+        niter=_ITERATIONS,
+        nredo=restarts,
+        seed=int(generator(seed, "floor k-means").integers(2**31 - 1)),
+        # Without these two, faiss draws its own sample of 256 points per centroid, and warns on small ones.
+        max_points_per_centroid=len(points),
+        min_points_per_centroid=1,
+    )
+    kmeans.train(points)
+    centroids: NDArray[np.float32] | None = kmeans.centroids
+    assert centroids is not None
+    return _Quantiser(mean, scale.astype(np.float32), centroids)

@@ -1,0 +1,78 @@
+"""Label maps in Parquet shards: one PNG of cluster ids per image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipeline.errors import InputError
+from pipeline.runtime.artifacts import Artifact
+
+SCHEMA = pa.schema([("image_id", pa.string()), ("split", pa.string()), ("png", pa.binary())])
+PER_SHARD = 512
+FOLDER = "label_maps"
+
+
+class LabelMapWriter:
+    """Writes `label_maps/part-NNNNN.parquet` below a folder, a bounded number of images at a time."""
+
+    def __init__(self, out: Path, rows: dict[str, int]) -> None:
+        self._out, self._rows, self._shard = out, rows, 0
+        self._pending: list[dict[str, Any]] = []
+        (out / FOLDER).mkdir()
+
+    def add(self, image_id: str, split: str, labels: np.ndarray) -> None:
+        """Add one map of cluster ids, (h, w) in 0..65535; maps come in the order of `images.parquet`."""
+        self._pending.append({"image_id": image_id, "split": split, "png": encode_labels(labels)})
+        if len(self._pending) == PER_SHARD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        if not self._pending:
+            return
+        name = f"{FOLDER}/part-{self._shard:05d}.parquet"
+        table = pa.Table.from_pylist(self._pending, SCHEMA)
+        # PNG bytes are compressed already
+        pq.write_table(table, self._out / name, compression="none", use_dictionary=False, write_page_checksum=True)
+        self._rows[name] = len(self._pending)
+        self._shard += 1
+        self._pending = []
+
+
+def read_label_maps(evaluation: Artifact) -> Iterator[tuple[str, str, np.ndarray]]:
+    """All label maps in order: image id, split, cluster ids int64 (h, w).
+
+    Raises:
+        InputError: A shard is damaged; the message names it.
+    """
+    for path in evaluation.files(f"{FOLDER}/*.parquet"):
+        try:
+            table = pq.read_table(path, schema=SCHEMA, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{path}: cannot be read ({error}); run `dvc repro --force --single-item evaluate`"
+            ) from None
+        for row in table.to_pylist():
+            yield row["image_id"], row["split"], decode_labels(row["png"])
+
+
+def encode_labels(labels: np.ndarray) -> bytes:
+    """Cluster ids as a gray PNG: 8-bit, or 16-bit when an id exceeds 255."""
+    wide = labels.size and labels.max() > np.iinfo(np.uint8).max
+    buffer = io.BytesIO()
+    Image.fromarray(labels.astype(np.uint16 if wide else np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def decode_labels(png: bytes) -> np.ndarray:
+    """The ids of `encode_labels`, int64 (h, w)."""
+    with Image.open(io.BytesIO(png)) as image:
+        return np.array(image).astype(np.int64)

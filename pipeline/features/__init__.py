@@ -1,0 +1,1 @@
+"""Pyramid features of images in Parquet shards."""

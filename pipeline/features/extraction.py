@@ -1,0 +1,234 @@
+"""Extracts the pyramid features of all images in two passes that stream and can be interrupted.
+
+The first pass encodes and keeps raw vectors in a scratch folder, a shard at a time; the second centres them on the
+train images, which are known only then, and writes the Parquet shards.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.loading import Batch, shape_batches
+from pipeline.errors import InputError, ParamsError
+from pipeline.features.encoding import Encode, encode_cells
+from pipeline.features.pooling import cell_boxes
+from pipeline.features.raw_shards import RawShards
+from pipeline.features.shards import shard_name, write_shard
+from pipeline.features.standardising import Moments, Standardiser
+from pipeline.params import ExtractParams
+
+Load = Callable[[list[list[int]]], Iterator[Batch]]
+ROW_BYTES = 32  # of a Parquet row beside its vector: id, position, box
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images to extract, in the order of `images.parquet`.
+
+    Attributes:
+        ids: Their ids.
+        sizes: (h, w) of each frame in pixels.
+        is_train: Whether each is in the train split; only those count for the mean.
+    """
+
+    ids: Sequence[str]
+    sizes: Sequence[tuple[int, int]]
+    is_train: Sequence[bool]
+
+
+def extract_features(
+    images: Images,
+    load: Load,
+    encode: Encode,
+    *,
+    dimension: int,
+    params: ExtractParams,
+    out: Path,
+    scratch: Path,
+    metadata: Mapping[str, Any],
+    check_stop: Callable[[], None],
+    log: logging.Logger,
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Extract features of all levels; memory does not grow with the number of images.
+
+    Args:
+        images: What to extract.
+        load: Gives the frames of batches of indices in the order asked for, such as `load_batches`.
+        encode: The frozen backbone: uint8 (B, 3, h, w) to float32 (B, D, h', w').
+        dimension: Its number of channels D.
+        params: Group `extract`.
+        out: Folder to fill with `level=<l>/part-<n>.parquet`.
+        scratch: Folder for raw vectors; finished shards that it holds from an interrupted run are used again, so
+            it must belong to the same parameters, inputs and code. The caller removes it.
+        metadata: Plain values noted in every shard.
+        check_stop: Raises to interrupt; called between batches.
+        log: For one line when an earlier run is resumed, and one about images that were given up.
+
+    Returns:
+        Rows of each file, by its name below `out`; and counts of images, cells, bad images and zero vectors.
+
+    Raises:
+        InputError: The disk has too little space, no train image is usable, or features are not finite in more
+            images than `extract.max_bad_fraction` allows.
+        ParamsError: `extract.pca` exceeds the number of channels.
+    """
+    if params.pca > dimension:
+        raise ParamsError(
+            f"extract.pca: {params.pca} components are more than the {dimension} channels of source {params.source}; "
+            f"use at most {dimension}, or 0 for none"
+        )
+    shards = _cut(len(images.ids), params.shard_images)
+    raw_shards = RawShards(scratch)
+    finished = [part for part in range(len(shards)) if raw_shards.is_finished(part)]
+    _require_space(images, dimension, params, out, scratch, len(finished) / max(1, len(shards)))
+    if finished:
+        log.info("going on: %d of %d shards are encoded already", len(finished), len(shards))
+    _encode_missing(images, shards, set(finished), load, encode, dimension, params, raw_shards, check_stop)
+    bad, standardisers = _fit(images, shards, dimension, params, raw_shards, check_stop)
+    if bad:
+        log.warning("features of %d images are not finite and become zeros, the first of %s", len(bad), bad[0])
+    rows: dict[str, int] = {}
+    zeros = 0
+    for part, shard in enumerate(shards):
+        check_stop()
+        raw = raw_shards.load(part)  # (n, cells, D)
+        failed = _non_finite(raw)
+        for level, cells in _level_cells(params.levels):
+            vectors = standardisers[level](np.nan_to_num(raw[:, cells]))
+            vectors[failed] = 0.0
+            boxes = np.stack([cell_boxes(level, *images.sizes[index]) for index in shard])
+            name = shard_name(level, part)
+            ids = [images.ids[index] for index in shard]
+            rows[name] = write_shard(out / name, ids, boxes, vectors, level, metadata)
+            zeros += int((~vectors.any(axis=-1)).sum())
+    counts = {"images": len(images.ids), "cells": sum(rows.values()), "bad": len(bad), "zero vectors": zeros}
+    return rows, counts
+
+
+def _cut(images: int, shard_images: int) -> list[range]:
+    return [range(first, min(first + shard_images, images)) for first in range(0, images, shard_images)]
+
+
+def _level_cells(levels: Sequence[int]) -> list[tuple[int, slice]]:
+    """Where the cells of each level lie in the raw arrays."""
+    ends = np.cumsum([0, *(level * level for level in levels)]).tolist()
+    return [(level, slice(first, end)) for level, (first, end) in zip(levels, pairwise(ends), strict=True)]
+
+
+def _encode_missing(
+    images: Images,
+    shards: list[range],
+    finished: set[int],
+    load: Load,
+    encode: Encode,
+    dimension: int,
+    params: ExtractParams,
+    raw_shards: RawShards,
+    check_stop: Callable[[], None],
+) -> None:
+    # batches are cut within shards, so that a resumed run feeds the backbone the same batches
+    plan = {
+        part: [
+            [shard[position] for position in batch]
+            for batch in shape_batches([images.sizes[index] for index in shard], params.batch_size, None)
+        ]
+        for part, shard in enumerate(shards)
+        if part not in finished
+    }
+    loaded = load([batch for batches in plan.values() for batch in batches])
+    cells = sum(level * level for level in params.levels)
+    failed = 0
+    for part, batches in plan.items():
+        raw = np.empty((len(shards[part]), cells, dimension), np.float32)
+        for batch in batches:
+            indices, frames = next(loaded)
+            if indices != batch:
+                raise ValueError(f"asked for the frames {batch}, was given {indices}")
+            vectors = encode_cells(
+                frames,
+                params.levels,
+                encode,
+                mode=params.mode,
+                check_stop=check_stop,
+            ).numpy()  # (B, cells, D)
+            raw[np.subtract(indices, shards[part].start)] = vectors
+            failed += len(_non_finite(vectors))
+            if failed > params.max_bad_fraction * len(images.ids):
+                position, level = _first_non_finite(vectors, params.levels)
+                raise _too_many_bad(images.ids[indices[position]], level, failed, len(images.ids), params)
+        raw_shards.save(part, raw)
+
+
+def _fit(
+    images: Images,
+    shards: list[range],
+    dimension: int,
+    params: ExtractParams,
+    raw_shards: RawShards,
+    check_stop: Callable[[], None],
+) -> tuple[list[str], dict[int, Standardiser]]:
+    """The images without usable features, and a standardiser per level.
+
+    Sums run over the shards in order, read back from scratch, so that they do not depend on what was resumed.
+    """
+    moments = {level: Moments(dimension, second=params.pca > 0) for level in params.levels}
+    bad: list[str] = []
+    for part, shard in enumerate(shards):
+        check_stop()
+        raw = raw_shards.load(part)  # (n, cells, D)
+        failed = set(_non_finite(raw))
+        bad += [images.ids[shard[position]] for position in sorted(failed)]
+        if len(bad) > params.max_bad_fraction * len(images.ids):
+            position, level = _first_non_finite(raw, params.levels)
+            raise _too_many_bad(images.ids[shard[position]], level, len(bad), len(images.ids), params)
+        used = [position for position, index in enumerate(shard) if images.is_train[index] and position not in failed]
+        for level, cells in _level_cells(params.levels):
+            moments[level].add(raw[used, cells].reshape(-1, dimension))
+    if any(not sums.count for sums in moments.values()):
+        raise InputError(
+            "features: no usable train image to centre on; add images to the train split and run `dvc repro`"
+        )
+    return bad, {level: Standardiser.fit(sums, params.pca) for level, sums in moments.items()}
+
+
+def _non_finite(vectors: np.ndarray) -> list[int]:
+    """Positions of the images (n, cells, D) that have any value which is not finite."""
+    return np.flatnonzero(~np.isfinite(vectors).all(axis=(1, 2))).tolist()
+
+
+def _first_non_finite(vectors: np.ndarray, levels: Sequence[int]) -> tuple[int, int]:
+    position = _non_finite(vectors)[0]
+    levels_hit = [level for level, cells in _level_cells(levels) if not np.isfinite(vectors[position, cells]).all()]
+    return position, levels_hit[0]
+
+
+def _too_many_bad(image_id: str, level: int, bad: int, images: int, params: ExtractParams) -> InputError:
+    return InputError(
+        f"features of {image_id} are not finite at level {level} (source {params.source}); that makes {bad} of "
+        f"{images} images, and extract.max_bad_fraction is {params.max_bad_fraction}: set extract.precision: fp32 "
+        f"(it is {params.precision}), or train the backbone again if its weights diverged"
+    )
+
+
+def _require_space(
+    images: Images, dimension: int, params: ExtractParams, out: Path, scratch: Path, finished: float
+) -> None:
+    """Stop before any work if the raw vectors and the shards will not fit."""
+    cells = len(images.ids) * sum(level * level for level in params.levels)
+    raw = int(cells * dimension * 4 * (1 - finished))
+    final = cells * ((params.pca or dimension) * 2 + ROW_BYTES)
+    same = out.stat().st_dev == scratch.stat().st_dev
+    for folder, needed in [(out, final + raw)] if same else [(out, final), (scratch, raw)]:
+        if (free := shutil.disk_usage(folder).free) < needed:
+            raise InputError(
+                f"{folder}: {needed / 1e6:.1f} MB are needed for the features and {free / 1e6:.1f} MB are free; free "
+                "some space, or use fewer or coarser extract.levels"
+            )

@@ -1,0 +1,43 @@
+"""The frozen encoder as a function from frames to one of its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from pipeline.backbones.encoder import Encoder, Source
+from pipeline.data.views import normalise
+from pipeline.params import Precision
+from pipeline.runtime.device import autocast
+
+
+def map_dimension(encoder: Encoder, source: Source) -> int:
+    """Channels of a named map."""
+    if source == "decoder":
+        return int(encoder.architecture["channels"])
+    return encoder.backbone.widths[int(source.removeprefix("res")) - 2]
+
+
+def freeze_encoder(
+    encoder: Encoder, source: Source, *, device: torch.device, precision: Precision
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Make the function that `extract_features` calls.
+
+    Args:
+        encoder: The self-supervised network; it is moved to `device` and set to evaluation mode.
+        source: res4, res5 or decoder.
+        device: Where to compute.
+        precision: Of the forward pass; the map comes back as float32.
+
+    Returns:
+        uint8 (B, 3, h, w) to float32 (B, D, h', w').
+    """
+    encoder = encoder.to(device).to(memory_format=torch.channels_last).eval()
+
+    def encode(frames: torch.Tensor) -> torch.Tensor:
+        with autocast(device, precision):
+            maps = encoder.forward_maps(normalise(frames.to(device, non_blocking=True)))
+        return maps[source].float()
+
+    return encode

@@ -1,0 +1,41 @@
+"""The contrastive loss between two views of the same things (NT-Xent)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Each row must find its partner in the other view among all rows of both views (Chen et al. 2020, eq. 1).
+
+    Args:
+        first: (N, D), any norm; row i of both tensors shows the same thing.
+        second: (N, D).
+        temperature: Scale of the cosine similarities.
+
+    Returns:
+        Scalar float32; 0 when N is 0.
+    """
+    N = first.shape[0]
+    if N == 0:
+        return first.sum() * 0.0
+    with torch.autocast(first.device.type, enabled=False):
+        rows = F.normalize(torch.cat([first, second]).float(), dim=1)  # (2N, D)
+        logits = rows @ rows.T / temperature
+        logits.fill_diagonal_(float("-inf"))
+        partner = torch.arange(2 * N, device=rows.device).roll(N)
+        return F.cross_entropy(logits, partner)
+
+
+def embedding_std(rows: torch.Tensor) -> torch.Tensor:
+    """Spread of unit embeddings, scaled so that evenly spread ones score 1 and collapsed ones 0.
+
+    Args:
+        rows: (N, D), any norm.
+
+    Returns:
+        Scalar: standard deviation over the batch, mean over the channels, times the root of D.
+    """
+    rows = F.normalize(rows.detach().float(), dim=1)
+    return rows.std(dim=0).mean() * rows.shape[1] ** 0.5

@@ -1,0 +1,151 @@
+"""Pretext training: from images to the weights of a backbone and its decoder."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipeline.backbones.encoder import Encoder, build_encoder
+from pipeline.data.loading import shape_batches
+from pipeline.data.views import apply_geometric, apply_photometric, draw_geometric, draw_photometric, normalise
+from pipeline.errors import InputError, TrainingError
+from pipeline.params import PretrainParams
+from pipeline.pretext.global_dense import GlobalDense
+from pipeline.runtime.device import autocast
+from pipeline.runtime.interrupts import StopSignal
+from pipeline.runtime.randomness import generator, uniforms
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.curves import Curves
+from pipeline.training.loop import Batches, Loader, run_epochs
+
+COLLAPSE_AFTER = 3  # epochs; the spread of the embeddings starts small in a random network
+
+
+class PretextTrainee:
+    """What `run_epochs` trains in stage `pretrain`."""
+
+    def __init__(
+        self, model: GlobalDense, params: PretrainParams, sizes: Sequence[tuple[int, int]], device: torch.device
+    ) -> None:
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.params = params
+        self.sizes = sizes
+        self.device = device
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
+        )
+
+    def epoch_batches(self, epoch: int) -> Batches:
+        """Batches of at least two images: a contrastive loss needs something to contrast with."""
+        rng = generator(self.params.seed, "pretrain order", epoch)
+        return shape_batches(self.sizes, self.params.batch_size, rng, smallest=2)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Switch to training mode."""
+        self.model.train()
+
+    def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Cut two views of every frame and compare them."""
+        params = self.params
+        frames = images.to(self.device, non_blocking=True).float() / 255.0
+        views, crops = [], []
+        for side in ("first", "second"):
+            crop = draw_geometric(
+                params.seed,
+                f"pretrain {side} crop",
+                epoch,
+                indices,
+                min_area=params.views.min_area,
+                flip=params.views.flip,
+            )
+            colours = draw_photometric(
+                params.seed,
+                f"pretrain {side} colours",
+                epoch,
+                indices,
+                jitter=params.views.jitter,
+                hue=params.views.hue,
+            )
+            view = apply_geometric(frames, crop, (params.view_size, params.view_size))
+            views.append(normalise(apply_photometric(view, colours)))
+            crops.append(crop)
+        places = uniforms(params.seed, "pretrain places", epoch, indices, 2 * params.dense_cells)
+        with autocast(self.device, params.precision):
+            return self.model(
+                (views[0], views[1]),
+                (crops[0], crops[1]),
+                torch.from_numpy(places).float().view(len(indices), params.dense_cells, 2),
+            )
+
+    def learning_rate_factor(self, progress: float) -> float:
+        """Linear warm-up, then half a cosine."""
+        warmup = self.params.warmup_fraction
+        if progress < warmup:
+            return (progress + 1e-3) / (warmup + 1e-3)
+        return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9)))
+
+    def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, float]:
+        """Check the spread of the embeddings."""
+        if epoch + 1 >= COLLAPSE_AFTER and means["embedding_std"] < self.params.min_embedding_std:
+            raise TrainingError(
+                f"the embeddings collapsed: embedding_std {means['embedding_std']:.3f} is below "
+                f"pretrain.min_embedding_std {self.params.min_embedding_std}; lower pretrain.learning_rate, or raise "
+                "pretrain.batch_size"
+            )
+        return {**means, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and statistics of the network and its projections."""
+        return {"model": self.model.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back."""
+        self.model.load_state_dict(state["model"])
+        self.model.train()
+
+
+def pretrain_encoder(
+    params: PretrainParams,
+    *,
+    sizes: Sequence[tuple[int, int]],
+    load: Loader,
+    device: torch.device,
+    checkpoints: Checkpoints,
+    curves: Curves,
+    stop: StopSignal,
+    log: logging.Logger,
+) -> Encoder:
+    """Train a backbone and its decoder from random weights, without labels.
+
+    Args:
+        params: Group `pretrain`; method `none` returns the random weights as they are.
+        sizes: Frame height and width of every train image.
+        load: Turns batches of indices into uint8 images (B, 3, h, w).
+        device: Where to compute.
+        checkpoints: Resume state.
+        curves: Gets one row per epoch.
+        stop: Asked after every step.
+        log: Gets one line per epoch.
+
+    Returns:
+        The encoder, on the CPU, in evaluation mode.
+
+    Raises:
+        InputError: There are fewer than two train images of one shape.
+        TrainingError: The loss diverged or the embeddings collapsed.
+    """
+    encoder = build_encoder(params.backbone, params.channels, params.seed)
+    if params.method == "none":
+        return encoder.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params.seed + 1)
+        model = GlobalDense(encoder, temperature=params.temperature, dense_weight=params.dense_weight)
+    trainee = PretextTrainee(model, params, sizes, device)
+    if not trainee.epoch_batches(0):
+        raise InputError(f"{len(sizes)} train images: contrastive pretext training needs two of one shape; add images")
+    run_epochs(trainee, epochs=params.epochs, load=load, checkpoints=checkpoints, curves=curves, stop=stop, log=log)
+    return encoder.cpu().eval()

@@ -1,0 +1,171 @@
+"""Scores as rows for the page: the verdict, the headline table, classes, and the confusion in class order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.matching import UNMATCHED, Assignment
+
+_FLOOR_NAMES = {
+    "colour_position_kmeans": "k-means on colour and position",
+    "majority_class": "most frequent class everywhere",
+    "random": "random clusters",
+}
+_SECTION_NAMES = {"all": "All classes", "things": "Things", "stuff": "Stuff"}
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One row of the headline table: figures in percent, None where a rule does not define one."""
+
+    name: str
+    note: str
+    figures: dict[str, Any]
+    kind: str  # run, bound or floor
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result in one sentence, and the numbers that it rests on."""
+
+    sentence: str
+    beats_floors: bool
+    miou: float
+    best_floor: float
+    best_floor_name: str
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: its IoU and recall in percent, None where undefined, and its share of the ground truth."""
+
+    name: str
+    kind: str | None
+    cluster: int | None
+    share: float
+    iou: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Shares in percent of each class's pixels by predicted class, the last column for unmatched clusters."""
+
+    names: list[str]
+    clusters: list[int | None]
+    shares: list[list[float]]
+    unmatched: list[int]
+
+
+def judge(metrics: dict[str, Any]) -> Verdict:
+    """Say in plain words whether a run beats the floors in mIoU.
+
+    Args:
+        metrics: Contents of `metrics.json` with scores.
+
+    Returns:
+        The verdict.
+    """
+    miou = metrics["all"]["miou"]
+    name = max(sorted(metrics["floors"]), key=lambda floor: metrics["floors"][floor]["miou"])
+    floor = metrics["floors"][name]["miou"]
+    shown = _FLOOR_NAMES.get(name, name.replace("_", " "))
+    gap = miou - floor
+    if gap > 0:
+        ending = f"{gap:.1f} points above the best floor ({shown}, {floor:.1f}\u00a0%): it beats all floors."
+    elif gap < 0:
+        ending = f"{-gap:.1f} points below the best floor ({shown}, {floor:.1f}\u00a0%): it does not beat the floors."
+    else:
+        ending = f"equal to the best floor ({shown}): it does not beat the floors."
+    return Verdict(f"The segmentation reaches mIoU {miou:.1f}\u00a0%, {ending}", gap > 0, miou, floor, shown)
+
+
+def score_rows(metrics: dict[str, Any]) -> list[ScoreRow]:
+    """The rows of the headline table: this run by section, the many-to-one bound, then the floors, best first."""
+    rows = [
+        ScoreRow(f"This run: {title.lower()}", "Hungarian, one to one", metrics[section], "run")
+        for section, title in _SECTION_NAMES.items()
+        if section in metrics
+    ]
+    if "majority" in metrics:
+        note = "many to one: an upper bound that grows with the number of clusters, not a score"
+        rows.append(ScoreRow("This run: majority", note, metrics["majority"], "bound"))
+    floors = sorted(metrics["floors"].items(), key=lambda item: (-item[1]["miou"], item[0]))
+    rows += [
+        ScoreRow(f"Floor: {_FLOOR_NAMES.get(name, name.replace('_', ' '))}", "learns nothing", figures, "floor")
+        for name, figures in floors
+    ]
+    return rows
+
+
+def class_rows(confusion: dict[str, Any], per_class: dict[str, float]) -> list[ClassRow]:
+    """Describe every class, in class order.
+
+    Args:
+        confusion: Contents of `confusion.json`.
+        per_class: IoU in percent by class name; classes that are not counted are left out.
+
+    Returns:
+        One row per class.
+    """
+    matrix, assignment = _counts(confusion)
+    matched, sizes = assignment.apply(matrix), matrix.sum(axis=1)
+    cluster_of_class = {c: k for k, c in enumerate(assignment.class_of_cluster) if c != UNMATCHED}
+    kinds = confusion["kinds"] or [None] * len(sizes)
+    return [
+        ClassRow(
+            name=name,
+            kind=kinds[c],
+            cluster=cluster_of_class.get(c),
+            share=100.0 * int(sizes[c]) / max(int(sizes.sum()), 1),
+            iou=per_class.get(name),
+            recall=100.0 * int(matched[c, c]) / int(sizes[c]) if sizes[c] else None,
+        )
+        for c, name in enumerate(confusion["classes"])
+    ]
+
+
+def order_confusion(confusion: dict[str, Any]) -> Confusion:
+    """Bring the columns of the confusion matrix into class order.
+
+    Args:
+        confusion: Contents of `confusion.json`.
+
+    Returns:
+        Shares by class and predicted class; a class without pixels has zeros.
+    """
+    matrix, assignment = _counts(confusion)
+    matched = assignment.apply(matrix)
+    cluster_of_class = {c: k for k, c in enumerate(assignment.class_of_cluster) if c != UNMATCHED}
+    return Confusion(
+        names=list(confusion["classes"]),
+        clusters=[cluster_of_class.get(c) for c in range(len(matched))],
+        shares=(100.0 * matched / np.maximum(matched.sum(axis=1, keepdims=True), 1)).tolist(),
+        unmatched=[k for k, c in enumerate(assignment.class_of_cluster) if c == UNMATCHED],
+    )
+
+
+def main_class_of_clusters(confusion: dict[str, Any]) -> list[tuple[str, float] | None]:
+    """Say what each cluster mostly covers.
+
+    Args:
+        confusion: Contents of `confusion.json`.
+
+    Returns:
+        Per cluster the class with most of its pixels and its share of them in percent; None without pixels.
+    """
+    matrix, _ = _counts(confusion)
+    totals, winners = matrix.sum(axis=0), matrix.argmax(axis=0)
+    return [
+        (confusion["classes"][winner], 100.0 * int(matrix[winner, cluster]) / int(total)) if total else None
+        for cluster, (winner, total) in enumerate(zip(winners.tolist(), totals.tolist(), strict=True))
+    ]
+
+
+def _counts(confusion: dict[str, Any]) -> tuple[NDArray[np.int64], Assignment]:
+    matrix = np.asarray(confusion["matrix"], dtype=np.int64)  # (C, K)
+    return matrix, Assignment("as stored", tuple(confusion["class_of_cluster"]))

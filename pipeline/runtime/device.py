@@ -1,0 +1,86 @@
+"""Which processor to compute on, in which precision, with how many threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ParamsError
+from pipeline.params import Precision, RunParams
+from pipeline.runtime.logs import get_logger
+
+if TYPE_CHECKING:
+    import torch
+
+log = get_logger("device")
+
+
+def resolve_device(run: RunParams) -> torch.device:
+    """Choose the device and set the number of CPU threads.
+
+    Args:
+        run: `device` is auto, cpu, mps, cuda or cuda:N; `threads` is 0 for all cores.
+
+    Returns:
+        The device; `auto` takes CUDA, then MPS, then the CPU, and says which.
+
+    Raises:
+        ParamsError: A device was asked for by name that is not there.
+    """
+    import torch
+
+    torch.set_num_threads(thread_count(run))
+    name = run.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        log.info("run.device auto: computing on %s", name)
+    device = torch.device(name)
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        raise ParamsError(
+            f"run.device: {run.device!r} is not available ({torch.cuda.device_count()} CUDA devices found); "
+            "check the driver and the CUDA build of torch, or use auto or cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ParamsError("run.device: 'mps' is not available on this machine; use auto or cpu")
+    return device
+
+
+def thread_count(run: RunParams) -> int:
+    """CPU threads to use: `run.threads`, or as many as this process may run on."""
+    if run.threads:
+        return run.threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def uses_bf16(device: torch.device, precision: Precision) -> bool:
+    """Whether `precision` means bfloat16 on this device; `auto` asks the hardware."""
+    import torch
+
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type == "cpu":
+        return _cpu_computes_bf16()
+    return False
+
+
+def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
+    """Mixed precision for the forward pass: bfloat16 where `uses_bf16` says so, else nothing."""
+    import torch
+
+    if not uses_bf16(device, precision):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _cpu_computes_bf16() -> bool:
+    # bfloat16 is emulated, and slower than fp32, on processors without these instructions
+    import torch
+
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    if "AVX512" not in capabilities:
+        return False
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check()) if check else False

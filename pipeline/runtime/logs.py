@@ -1,0 +1,22 @@
+"""One line per event on standard error, without time stamps in anything that is kept."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+def get_logger(name: str) -> logging.Logger:
+    """The logger of one stage or room, child of `fs4`."""
+    return logging.getLogger(f"fs4.{name}")
+
+
+def start_logging(level: int = logging.INFO) -> None:
+    """Send the project's log lines to standard error, once per process."""
+    root = logging.getLogger("fs4")
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+        root.addHandler(handler)
+        root.propagate = False
+    root.setLevel(level)

@@ -1,0 +1,186 @@
+"""What every DVC stage shares: validated parameters, opened inputs, a lock, an atomic output, exit codes.
+
+A file in `stages/` says which parameter groups and inputs its stage has (a test compares both with `dvc.yaml`), and
+gives a body that does one library call. `run_stage` does the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pipeline
+from pipeline.errors import InputError, PipelineError
+from pipeline.params import Params, RunParams, load_params
+from pipeline.runtime.artifacts import MANIFEST, Artifact, ArtifactWriter, create_artifact, open_artifact
+from pipeline.runtime.device import thread_count
+from pipeline.runtime.digests import code_digest, file_digest, value_digest
+from pipeline.runtime.interrupts import Interrupted, StopSignal
+from pipeline.runtime.locks import hold
+from pipeline.runtime.logs import get_logger, start_logging
+
+SCRATCH = Path(".fs4")  # ignored by git and by DVC: resume state and live curves
+LIVE = SCRATCH / "live"
+VERSIONED = ("torch", "torchvision", "numpy", "faiss-cpu", "pyarrow", "pillow")
+
+
+@dataclass
+class Stage:
+    """What the body of a stage is given.
+
+    Attributes:
+        name: The stage's name in `dvc.yaml`.
+        params: The parameter groups that the stage declared, and no others.
+        run: How to run: device, threads, workers.
+        inputs: Finished folders by path, opened and checked; single files are read by their path.
+        out: The folder under construction.
+        scratch: A private folder for resume state; it survives an interrupted run and goes with a finished one.
+        stop: Where a long loop asks whether it should stop.
+        counts: Numbers for the closing log line, such as images in, out and skipped.
+        log: The stage's logger.
+    """
+
+    name: str
+    params: Any
+    run: RunParams
+    inputs: dict[str, Artifact]
+    out: ArtifactWriter
+    scratch: Path
+    stop: StopSignal
+    log: logging.Logger
+    counts: dict[str, int | float] = field(default_factory=dict)
+
+
+def run_stage(
+    name: str,
+    body: Callable[[Stage], None],
+    *,
+    groups: tuple[str, ...],
+    inputs: tuple[str, ...] = (),
+    out: str,
+    unlisted: tuple[str, ...] = (),
+) -> None:
+    """Run one stage from the project's root and end the process with the right exit code on failure.
+
+    Args:
+        name: The stage's name.
+        body: Does the work; writes below `stage.out.path`.
+        groups: The parameter groups that the body may see, as in `dvc.yaml`.
+        inputs: Folders of earlier stages, or single files in them, relative to the project's root.
+        out: The output folder.
+        unlisted: Parts of the output that its manifest leaves out; see `create_artifact`.
+
+    Raises:
+        SystemExit: 2 for wrong parameters, 3 for wrong inputs, 130 or 143 after an interruption, 1 for a failed
+            training. Bugs keep their traceback.
+    """
+    start_logging()
+    log = get_logger(name)
+    started = time.monotonic()
+    stop = StopSignal()
+    try:
+        _assert_local_code()
+        params = load_params()
+        stop.install()
+        place = Path(out)
+        with hold(place.with_name(f".{place.name}.lock"), out, params.run.lock_timeout):
+            stage = _open_stage(name, params, groups, inputs, stop, log)
+            with create_artifact(place, unlisted=unlisted) as writer:
+                stage.out = writer
+                writer.notes.update(stage_notes(name, params, groups, stage.inputs))
+                body(stage)
+            shutil.rmtree(stage.scratch, ignore_errors=True)
+    except PipelineError as error:
+        log.error("%s", error)
+        raise SystemExit(error.exit_code) from None
+    except Interrupted as interrupted:
+        log.error("stopped by %s; run again to go on from what is finished", interrupted)
+        raise SystemExit(interrupted.exit_code) from None
+    counts = ", ".join(f"{key} {value}" for key, value in stage.counts.items())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform != "darwin" else 1e9)
+    log.info("done: %s; %.1f s, peak memory %.2f GB", counts or out, time.monotonic() - started, peak)
+
+
+def stage_notes(name: str, params: Params, groups: tuple[str, ...], inputs: dict[str, Artifact]) -> dict[str, Any]:
+    """What a manifest says about how a folder was made: parameters, inputs, versions, machine; no times, no paths."""
+    return {
+        "stage": name,
+        "params": {group: getattr(params, group).model_dump() for group in groups},
+        "inputs": {path: file_digest(artifact.path / MANIFEST) for path, artifact in inputs.items()},
+        "versions": library_versions(),
+        "machine": {
+            "device": params.run.device,
+            "processor": platform.machine(),
+            "threads": thread_count(params.run),
+        },
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that results depend on, and of Python."""
+    versions = {"python": platform.python_version()}
+    for package in VERSIONED:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # another build of the same library, such as faiss-gpu
+            versions[package] = "not installed under this name"
+    return versions
+
+
+def _open_stage(
+    name: str,
+    params: Params,
+    groups: tuple[str, ...],
+    inputs: tuple[str, ...],
+    stop: StopSignal,
+    log: logging.Logger,
+) -> Stage:
+    opened: dict[str, Artifact] = {}
+    digests: dict[str, str] = {}
+    for path in map(Path, inputs):
+        if path.suffix:
+            if not path.is_file():
+                raise InputError(f"{path}: missing; run `dvc repro` to build what {name} needs")
+            digests[path.as_posix()] = file_digest(path)
+        else:
+            opened[path.as_posix()] = artifact = open_artifact(path)
+            digests[path.as_posix()] = file_digest(path / MANIFEST)
+            _warn_of_other_versions(artifact, log)
+    fingerprint = value_digest([stage_notes(name, params, groups, opened), digests, code_digest()])
+    scratch = SCRATCH / "scratch" / name / fingerprint[:16]
+    others = [path for path in scratch.parent.glob("*/*") if path.parent != scratch]
+    if others:
+        log.info(
+            "not used: unfinished work of other runs (%d files) in %s (other parameters, inputs or code)",
+            len(others),
+            scratch.parent,
+        )
+    scratch.mkdir(parents=True, exist_ok=True)
+    allowed = SimpleNamespace(**{group: getattr(params, group) for group in groups})
+    return Stage(name, allowed, params.run, opened, ArtifactWriter(scratch), scratch, stop, log)
+
+
+def _warn_of_other_versions(artifact: Artifact, log: logging.Logger) -> None:
+    made_with = artifact.manifest.get("versions", {})
+    for package, version in library_versions().items():
+        if made_with.get(package, version) != version:
+            log.warning("%s was made with %s %s, this is %s", artifact.path, package, made_with[package], version)
+
+
+def _assert_local_code() -> None:
+    code = Path(pipeline.__file__ or "").resolve()
+    if Path.cwd().resolve() not in code.parents:
+        raise InputError(
+            f"{code}: this is not the code of the current folder; run stages as `python -m stages.NAME` from the "
+            "project's root, so that an experiment's own snapshot is used"
+        )

@@ -1,0 +1,1 @@
+"""The segmenter: context-aware embedding, losses, prototypes and inference."""

@@ -1,0 +1,121 @@
+"""The segmenter: encoder, context-aware embedding and prototypes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.backbones.encoder import Encoder, build_encoder, load_weights, save_weights
+from pipeline.params import CaeParams, PyramidLossParams
+from pipeline.runtime.artifacts import Artifact, write_json
+from pipeline.segmentation.cae import ContextAwareEmbedding
+from pipeline.segmentation.losses import prototype_logits
+
+
+class UnitNorm(nn.Module):
+    """The embedding without context: features scaled to unit norm."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, D, h, w) to float32 (B, D, h, w)."""
+        return F.normalize(features.float(), dim=1)
+
+
+class Segmenter(nn.Module):
+    """Maps normalised images to cluster scores.
+
+    Attributes:
+        prototypes: float32 (K, D), the final ones; zeros until training ends.
+        architecture: What `build_segmenter` needs to make the same network again.
+    """
+
+    prototypes: torch.Tensor
+
+    def __init__(self, encoder: Encoder, embedding: nn.Module, k: int, architecture: dict[str, Any]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.embedding = embedding
+        self.register_buffer("prototypes", torch.zeros(k, encoder.architecture["channels"]))
+        self.architecture = architecture
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Unit embeddings of normalised images: (B, 3, H, W) to float32 (B, D, H/4, W/4)."""
+        embedding: torch.Tensor = self.embedding(self.encoder(images))
+        return embedding
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Cluster scores of normalised images: (B, 3, H, W) to float32 (B, K, H/4, W/4)."""
+        return prototype_logits(self.embed(images), self.prototypes)
+
+
+class PyramidHead(nn.Module):
+    """Tells a cell's pyramid pseudo label from its mean embedding.
+
+    Args:
+        channels: D.
+        k: Pseudo labels K_l of the level.
+        params: `head` is cosine (unit rows, a temperature) or mlp (one hidden layer).
+    """
+
+    def __init__(self, channels: int, k: int, params: PyramidLossParams) -> None:
+        super().__init__()
+        self.temperature = params.temperature
+        self.cosine = params.head == "cosine"
+        self.hidden = nn.Identity() if self.cosine else nn.Sequential(nn.Linear(channels, channels), nn.ReLU())
+        self.last = nn.Linear(channels, k, bias=not self.cosine)
+
+    def forward(self, cells: torch.Tensor) -> torch.Tensor:
+        """(N, D) to logits (N, K_l)."""
+        if self.cosine:
+            return F.linear(F.normalize(cells, dim=1), F.normalize(self.last.weight, dim=1)) / self.temperature
+        logits: torch.Tensor = self.last(self.hidden(cells))
+        return logits
+
+
+def build_segmenter(
+    encoder: dict[str, Any], k: int, cae: dict[str, Any], *, start: Encoder | None = None, seed: int = 0
+) -> Segmenter:
+    """Build a segmenter.
+
+    Args:
+        encoder: Architecture of the encoder, as its side-car has it.
+        k: Pixel clusters K.
+        cae: Group `train.cae` as plain values.
+        start: An encoder with weights to begin with; else random weights.
+        seed: Seed of random weights.
+    """
+    body = start or build_encoder(**encoder, seed=seed)
+    settings = CaeParams(**cae)
+    embedding: nn.Module = UnitNorm()
+    if settings.enabled:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            embedding = ContextAwareEmbedding(
+                encoder["channels"],
+                radius=settings.radius,
+                dilation=settings.dilation,
+                sigma=settings.sigma,
+                temperature=settings.temperature,
+                gamma=settings.gamma,
+            )
+    return Segmenter(body, embedding, k, {"encoder": encoder, "k": k, "cae": settings.model_dump()})
+
+
+def save_segmenter(segmenter: Segmenter, folder: Path, notes: dict[str, Any]) -> None:
+    """Write `weights.safetensors`, prototypes included, and the side-car `segmenter.json`."""
+    save_weights(segmenter, folder / "weights.safetensors")
+    write_json(folder / "segmenter.json", {"architecture": segmenter.architecture, "labels_used": False, **notes})
+
+
+def load_segmenter(artifact: Artifact) -> Segmenter:
+    """Load what `save_segmenter` wrote, in evaluation mode.
+
+    Raises:
+        InputError: The files are damaged, or the weights do not fit the architecture.
+    """
+    segmenter = build_segmenter(**artifact.json("segmenter.json")["architecture"])
+    load_weights(segmenter, artifact.file("weights.safetensors"))
+    return segmenter.eval()

@@ -1,0 +1,51 @@
+"""Resume state in a scratch folder: whole or absent, the last two kept, tensors and plain containers only."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.runtime.artifacts import replace_file
+from pipeline.runtime.logs import get_logger
+
+log = get_logger("checkpoints")
+KEEP = 2
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    The folder's name carries the fingerprint of parameters, inputs, code and machine, so whatever lies in it
+    belongs to this run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, epoch: int, step: int, state: dict[str, Any]) -> None:
+        """Write the state at which `step` steps of `epoch` are done, then remove all but the last two."""
+        buffer = io.BytesIO()
+        torch.save({**state, "epoch": epoch, "step": step}, buffer)
+        replace_file(self.folder / f"checkpoint-{epoch:05d}-{step:07d}.pt", buffer.getvalue())
+        for old in self._paths()[:-KEEP]:
+            old.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest readable state, or None; a damaged file is passed over with a log line."""
+        for path in reversed(self._paths()):
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+                log.warning("%s cannot be read (%s); going back to the one before", path, str(error).splitlines()[0])
+                continue
+            log.info("going on from %s", path.name)
+            return state
+        return None
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("checkpoint-*.pt"))

@@ -1,0 +1,131 @@
+"""The epoch loop that every training shares: batches, optimiser steps, bad-loss guard, checkpoints, stop signals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+
+from pipeline.errors import TrainingError
+from pipeline.runtime.interrupts import StopSignal
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.curves import Curves
+
+Batches = list[list[int]]
+Loader = Callable[[Batches], Iterator[tuple[list[int], torch.Tensor]]]
+MAX_BAD_STEPS = 3
+
+
+class Trainee(Protocol):
+    """What the loop trains."""
+
+    optimizer: torch.optim.Optimizer
+
+    def epoch_batches(self, epoch: int) -> Batches:
+        """The image indices of every step, a function of (seed, epoch) alone."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare an epoch; what it computes belongs to `state_dict`."""
+
+    def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Scalars of one step, from uint8 images (B, 3, h, w); "loss" is the one to be minimised."""
+
+    def learning_rate_factor(self, progress: float) -> float:
+        """Factor on the initial learning rates at `progress` in 0..1 of the whole run."""
+
+    def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, float]:
+        """The epoch's row for the curves.
+
+        Raises:
+            TrainingError: A monitor found a collapse.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on besides the optimiser: tensors and plain containers."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state back."""
+
+
+def run_epochs(
+    trainee: Trainee,
+    *,
+    epochs: int,
+    load: Loader,
+    checkpoints: Checkpoints,
+    curves: Curves,
+    stop: StopSignal,
+    log: logging.Logger,
+) -> None:
+    """Train for `epochs` passes; go on where an interrupted run of the same fingerprint stopped.
+
+    A run that was interrupted and resumed ends with the same bits as one that was not, on the CPU with the same
+    number of threads: all randomness is a function of (seed, epoch, image), and the state holds the rest.
+
+    Raises:
+        TrainingError: The loss was not finite in three steps in a row, or a monitor found a collapse.
+        Interrupted: A stop signal came; the state up to the last finished step is saved.
+    """
+    base_rates = [group["lr"] for group in trainee.optimizer.param_groups]
+    first_epoch, first_step, sums = 0, 0, dict[str, float]()
+    if (state := checkpoints.load()) is not None:
+        trainee.load_state_dict(state["trainee"])
+        trainee.optimizer.load_state_dict(state["optimizer"])
+        curves.replay(state["curves"])
+        first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
+
+    def save(epoch: int, step: int) -> None:
+        checkpoints.save(
+            epoch,
+            step,
+            {
+                "trainee": trainee.state_dict(),
+                "optimizer": trainee.optimizer.state_dict(),
+                "curves": curves.rows,
+                "sums": sums,
+            },
+        )
+
+    for epoch in range(first_epoch, epochs):
+        batches = trainee.epoch_batches(epoch)
+        if first_step == 0:
+            sums = {}
+            trainee.begin_epoch(epoch)
+        with stop.deferred():
+            bad_steps = 0
+            for step, (indices, images) in enumerate(load(batches[first_step:]), first_step):
+                factor = trainee.learning_rate_factor((epoch + step / len(batches)) / epochs)
+                for group, rate in zip(trainee.optimizer.param_groups, base_rates, strict=True):
+                    group["lr"] = rate * factor
+                values = _step(trainee, epoch, indices, images)
+                bad_steps = 0 if values else bad_steps + 1
+                if bad_steps == MAX_BAD_STEPS:
+                    raise TrainingError(
+                        f"the loss was not a finite number in {bad_steps} steps in a row (epoch {epoch + 1}, step "
+                        f"{step + 1}); lower the learning rate or set precision: fp32"
+                    )
+                for key, value in values.items():
+                    sums[key] = sums.get(key, 0.0) + value
+                sums["steps"] = sums.get("steps", 0.0) + bool(values)
+                if stop.requested:
+                    save(epoch, step + 1)
+                    stop.check()
+        steps = max(sums.pop("steps", 0.0), 1.0)
+        row = trainee.end_epoch(epoch, {key: value / steps for key, value in sums.items()})
+        curves.append(row)
+        log.info("epoch %d/%d: %s", epoch + 1, epochs, ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        first_step, sums = 0, {}
+        save(epoch + 1, 0)
+
+
+def _step(trainee: Trainee, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, float]:
+    """One optimiser step; an empty result means that the loss was not finite and nothing was changed."""
+    trainee.optimizer.zero_grad(set_to_none=True)
+    losses = trainee.losses(epoch, indices, images)
+    if not torch.isfinite(losses["loss"]):
+        return {}
+    losses["loss"].backward()
+    trainee.optimizer.step()
+    return {key: float(value.detach()) for key, value in losses.items()}

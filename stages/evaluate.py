@@ -1,0 +1,49 @@
+"""Segments every image and scores the result; the first stage that reads masks."""
+
+from pathlib import Path
+
+import typer
+
+from pipeline.data.loading import FrameDataset, load_batches, ordered_batches
+from pipeline.data.manifest import read_images, read_truth
+from pipeline.evaluation.evaluate import evaluate_segmenter
+from pipeline.evaluation.truth import open_truth
+from pipeline.runtime.device import resolve_device
+from pipeline.runtime.stage import Stage, run_stage
+from pipeline.segmentation.inference import segment_batches
+from pipeline.segmentation.model import load_segmenter
+
+IMAGES, TRUTH, SEGMENTER = "data/prepared/images.parquet", "data/prepared/truth.parquet", "data/segmenter"
+
+
+def evaluate(stage: Stage) -> None:
+    """Write label maps, figures, confusion matrix and gallery."""
+    params = stage.params.evaluate
+    table = read_images(Path(IMAGES))
+    truth = open_truth(table, read_truth(Path(TRUTH)), params.split, params.unknown_ids)
+    segmenter = load_segmenter(stage.inputs[SEGMENTER])
+    dataset = FrameDataset(table.select(None), table, stage.run.cache_mb * 10**6)
+    batches = load_batches(dataset, ordered_batches(dataset.sizes, params.batch_size), workers=stage.run.workers)
+    metrics = evaluate_segmenter(
+        segment_batches(segmenter, batches, device=resolve_device(stage.run), precision=params.precision),
+        table=table,
+        truth=truth,
+        k=segmenter.architecture["k"],
+        params=params,
+        out=stage.out.path,
+        rows=stage.out.rows,
+        frame=lambda index: dataset[index].numpy(),
+        log=stage.log,
+    )
+    stage.counts |= {"images": len(dataset), "clusters used": metrics["clusters"]["used"]}
+    if "all" in metrics:
+        stage.counts |= {"mIoU": round(metrics["all"]["miou"], 2)}
+
+
+def main() -> None:
+    """Segment and score; the parameters are group `evaluate` of params.yaml."""
+    run_stage("evaluate", evaluate, groups=("evaluate",), inputs=(IMAGES, TRUTH, SEGMENTER), out="data/evaluation")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,52 @@
+"""Computes the pyramid features of all images with the frozen backbone."""
+
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from pipeline.backbones.encoder import load_encoder
+from pipeline.data.loading import FrameDataset, load_batches
+from pipeline.data.manifest import read_images
+from pipeline.features.extraction import Images, extract_features
+from pipeline.features.frozen import freeze_encoder, map_dimension
+from pipeline.runtime.device import resolve_device
+from pipeline.runtime.stage import Stage, run_stage
+
+IMAGES, BACKBONE = "data/prepared/images.parquet", "data/backbone"
+
+
+def extract(stage: Stage) -> None:
+    """Write one set of Parquet shards per pyramid level."""
+    params = stage.params.extract
+    table = read_images(Path(IMAGES))
+    dataset = FrameDataset(table.select(None), table, 0)  # every image is needed once
+    encoder = load_encoder(stage.inputs[BACKBONE])
+    images = Images(
+        ids=[row.image_id for row in dataset.rows],
+        sizes=dataset.sizes,
+        is_train=[row.split == "train" for row in dataset.rows],
+    )
+    rows, counts = extract_features(
+        images,
+        partial(load_batches, dataset, workers=stage.run.workers),
+        freeze_encoder(encoder, params.source, device=resolve_device(stage.run), precision=params.precision),
+        dimension=map_dimension(encoder, params.source),
+        params=params,
+        out=stage.out.path,
+        scratch=stage.scratch,
+        metadata={"source": params.source, "mode": params.mode, "backbone": stage.out.notes["inputs"][BACKBONE]},
+        check_stop=stage.stop.check,
+        log=stage.log,
+    )
+    stage.out.rows |= rows
+    stage.counts |= counts
+
+
+def main() -> None:
+    """Compute pyramid features; the parameters are group `extract` of params.yaml."""
+    run_stage("extract", extract, groups=("extract",), inputs=(IMAGES, BACKBONE), out="data/features")
+
+
+if __name__ == "__main__":
+    typer.run(main)

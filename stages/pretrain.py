@@ -1,0 +1,47 @@
+"""Trains the backbone and its decoder from random weights, without labels."""
+
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from pipeline.backbones.encoder import save_encoder
+from pipeline.data.loading import FrameDataset, load_batches
+from pipeline.data.manifest import read_images
+from pipeline.pretext.pretrain import pretrain_encoder
+from pipeline.runtime.device import resolve_device
+from pipeline.runtime.stage import LIVE, Stage, run_stage
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.curves import Curves
+
+IMAGES = "data/prepared/images.parquet"
+
+
+def pretrain(stage: Stage) -> None:
+    """Write the weights of backbone and decoder, and the curves."""
+    table = read_images(Path(IMAGES))
+    dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
+    params = stage.params.pretrain
+    curves = Curves(LIVE / f"{stage.name}.csv")
+    encoder = pretrain_encoder(
+        params,
+        sizes=dataset.sizes,
+        load=partial(load_batches, dataset, workers=stage.run.workers),
+        device=resolve_device(stage.run),
+        checkpoints=Checkpoints(stage.scratch),
+        curves=curves,
+        stop=stage.stop,
+        log=stage.log,
+    )
+    save_encoder(encoder, stage.out.path, {"method": params.method, "train_images": len(dataset)})
+    curves.write(stage.out.path / "curves.csv")
+    stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows)}
+
+
+def main() -> None:
+    """Train the backbone on the train images; the parameters are group `pretrain` of params.yaml."""
+    run_stage("pretrain", pretrain, groups=("pretrain",), inputs=(IMAGES,), out="data/backbone")
+
+
+if __name__ == "__main__":
+    typer.run(main)

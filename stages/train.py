@@ -1,0 +1,52 @@
+"""Trains the segmenter: pixel clustering in two views, guided by pyramid pseudo labels."""
+
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from pipeline.backbones.encoder import load_encoder
+from pipeline.clustering.pyramid import read_pseudo_labels
+from pipeline.data.loading import FrameDataset, load_batches
+from pipeline.data.manifest import read_images
+from pipeline.runtime.device import resolve_device
+from pipeline.runtime.stage import LIVE, Stage, run_stage
+from pipeline.segmentation.model import save_segmenter
+from pipeline.segmentation.training import gather_pyramid, train_segmenter
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.curves import Curves
+
+IMAGES, BACKBONE, PSEUDO_LABELS = "data/prepared/images.parquet", "data/backbone", "data/pseudo_labels"
+
+
+def train(stage: Stage) -> None:
+    """Write the segmenter with its prototypes, and the curves."""
+    params = stage.params.train
+    table = read_images(Path(IMAGES))
+    dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
+    levels = read_pseudo_labels(stage.inputs[PSEUDO_LABELS]) if params.pgg.weight else {}
+    curves = Curves(LIVE / f"{stage.name}.csv")
+    segmenter, clustering = train_segmenter(
+        load_encoder(stage.inputs[BACKBONE]),
+        params,
+        pyramid=gather_pyramid(levels, [row.image_id for row in dataset.rows], params.pgg.drop_fraction),
+        sizes=dataset.sizes,
+        load=partial(load_batches, dataset, workers=stage.run.workers),
+        device=resolve_device(stage.run),
+        checkpoints=Checkpoints(stage.scratch),
+        curves=curves,
+        stop=stage.stop,
+        log=stage.log,
+    )
+    save_segmenter(segmenter, stage.out.path, {"k": params.k, "final_clustering": clustering})
+    curves.write(stage.out.path / "curves.csv")
+    stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows), "clusters": params.k}
+
+
+def main() -> None:
+    """Train the segmenter; the parameters are group `train` of params.yaml."""
+    run_stage("train", train, groups=("train",), inputs=(IMAGES, BACKBONE, PSEUDO_LABELS), out="data/segmenter")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.data.frames import Frame, frame_box, frame_size, mask_to_frame, to_frame
+
+CENTER, WHOLE = Frame(64, "center"), Frame(64, "none")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "frame", "size"),
+    [
+        (480, 360, CENTER, (64, 64)),
+        (480, 360, WHOLE, (64, 64)),  # 85 pixels long, trimmed to 64
+        (480, 320, WHOLE, (64, 96)),
+        (320, 480, WHOLE, (96, 64)),
+        (1000, 17, WHOLE, (64, 192)),
+        (17, 1000, WHOLE, (192, 64)),
+        (1000, 17, CENTER, (64, 64)),
+        (1, 1, WHOLE, (64, 64)),
+        (1, 10**9, WHOLE, (192, 64)),
+        (63, 63, WHOLE, (64, 64)),
+    ],
+)
+def test_size_of_the_frame(width, height, frame, size):
+    assert frame_size(width, height, frame) == size
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([32, 64, 224]), st.booleans())
+def test_every_frame_is_a_legal_one_inside_the_image(width, height, resize, center):
+    frame = Frame(resize, "center" if center else "none")
+    h, w = frame_size(width, height, frame)
+    assert min(h, w) == resize
+    assert max(h, w) <= 3 * resize
+    assert h % 32 == w % 32 == 0
+    left, top, right, bottom = frame_box(width, height, frame)
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    # square pixels, the whole short side, and centred: the offset is rounded down to a whole pixel
+    assert (right - left) / w == pytest.approx((bottom - top) / h)
+    assert (right - left if width <= height else bottom - top) == pytest.approx(min(width, height))
+    assert abs(left - (width - right)) < 2.0
+    assert abs(top - (height - bottom)) < 2.0
+
+
+@pytest.mark.parametrize("crop", ["center", "none"])
+def test_an_image_at_the_scale_of_the_frame_is_only_cut(crop):
+    image = np.random.default_rng(0).integers(0, 256, (64, 101, 3), dtype=np.uint8)
+    framed = to_frame(image, Frame(64, crop))
+    w = frame_size(101, 64, Frame(64, crop))[1]
+    left = (101 - w) // 2
+    np.testing.assert_array_equal(framed, image[:, left : left + w].transpose(2, 0, 1))
+    assert framed.flags.c_contiguous
+
+
+def test_resizing_is_pillows_antialiased_bilinear():
+    image = np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    square = Image.fromarray(image[:, 50:250]).resize((64, 64), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(to_frame(image, CENTER), np.asarray(square).transpose(2, 0, 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 400), st.integers(1, 400), st.sampled_from(["center", "none"]))
+def test_image_and_mask_have_the_same_geometry(data, width, height, crop):
+    frame = Frame(32, crop)
+    x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
+    mask = np.zeros((height, width), np.uint8)
+    mask[y0:y1, x0:x1] = 1
+    framed = to_frame(np.repeat(mask[:, :, None] * np.uint8(255), 3, axis=2), frame)[0] / 255
+    labels = mask_to_frame(mask, frame)
+    assert framed.shape == labels.shape == frame_size(width, height, frame)
+    # where the antialiased image is all inside or all outside, the mask says so too
+    assert (labels[framed == 1.0] == 1).all()
+    assert (labels[framed == 0.0] == 0).all()
+    # and the square's area agrees to within half a frame pixel around its rim
+    scale = min(height, width) / 32
+    rim = 2 * ((x1 - x0) + (y1 - y0)) / scale + 4
+    assert abs(framed.sum() - labels.sum()) <= rim
+
+
+def test_a_mask_keeps_its_values_and_its_type():
+    mask = np.random.default_rng(2).choice(np.array([0, 7, 300, 65535], np.uint16), (90, 70))
+    framed = mask_to_frame(mask, WHOLE)
+    assert framed.dtype == np.uint16
+    assert set(np.unique(framed)) <= {0, 7, 300, 65535}
+    enlarged = mask_to_frame(np.array([[1, 2], [3, 4]], np.uint8), Frame(32, "center"))
+    np.testing.assert_array_equal(enlarged, np.kron([[1, 2], [3, 4]], np.ones((16, 16))))
+
+
+def test_an_extreme_image_is_cut_before_it_is_enlarged():
+    strip = np.zeros((1, 200_000, 3), np.uint8)
+    assert to_frame(strip, WHOLE).shape == (3, 64, 192)
+    assert mask_to_frame(strip[:, :, 0], WHOLE).shape == (64, 192)
+
+
+@pytest.mark.parametrize(("resize", "crop"), [(0, "center"), (33, "none"), (64, "middle")])
+def test_only_legal_frames_can_be_made(resize, crop):
+    with pytest.raises(ValueError, match="not a frame"):
+        Frame(resize, crop)

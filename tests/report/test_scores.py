@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from pipeline.report.scores import class_rows, judge, main_class_of_clusters, order_confusion, score_rows
+
+# Three classes, four clusters; cluster 2 is unmatched, class 1 has no pixels.
+CONFUSION = {
+    "classes": ["sky", "road", "car"],
+    "kinds": ["stuff", "stuff", "thing"],
+    "matrix": [[0, 60, 20, 0], [0, 0, 0, 0], [10, 5, 0, 5]],
+    "class_of_cluster": [2, 0, -1, 1],
+}
+
+
+def metrics(miou, **floors):
+    figures = {"miou": miou, "pixel_accuracy": 1.0}
+    return {"all": figures, "floors": {name: {"miou": value} for name, value in floors.items()}}
+
+
+@pytest.mark.parametrize(
+    ("miou", "beats", "words"),
+    [
+        (30.0, True, "10.0 points above the best floor"),
+        (15.0, False, "5.0 points below the best floor"),
+        (20.0, False, "equal to the best floor"),
+    ],
+)
+def test_verdict_compares_with_the_best_floor(miou, beats, words):
+    verdict = judge(metrics(miou, random=3.0, colour_position_kmeans=20.0, majority_class=5.0))
+    assert verdict.beats_floors is beats
+    assert words in verdict.sentence
+    assert verdict.best_floor == 20.0
+    assert verdict.best_floor_name == "k-means on colour and position"
+
+
+def test_rows_go_from_run_to_floors_and_unknown_floors_keep_their_name():
+    rows = score_rows({**metrics(30.0, random=3.0, new_floor=9.0), "stuff": {}, "majority": {"miou": 1.0}})
+    assert [row.kind for row in rows] == ["run", "run", "bound", "floor", "floor"]
+    assert [row.name for row in rows[3:]] == ["Floor: new floor", "Floor: random clusters"]
+
+
+def test_confusion_columns_are_in_class_order():
+    ordered = order_confusion(CONFUSION)
+    expected = np.array([[75.0, 0, 0, 25], [0, 0, 0, 0], [25, 25, 50, 0]])
+    assert np.allclose(ordered.shares, expected)
+    assert ordered.clusters == [1, 3, 0]
+    assert ordered.unmatched == [2]
+
+
+def test_class_rows_have_recall_and_share():
+    sky, road, car = class_rows(CONFUSION, {"sky": 66.0, "car": 40.0})
+    assert (sky.cluster, sky.share, sky.iou, sky.recall, sky.kind) == (1, 80.0, 66.0, 75.0, "stuff")
+    assert (road.cluster, road.share, road.iou, road.recall) == (3, 0.0, None, None)
+    assert car.recall == 50.0
+
+
+def test_classes_without_cluster_or_kind():
+    fewer = {**CONFUSION, "kinds": None, "matrix": [[4], [2], [2]], "class_of_cluster": [0]}
+    assert [row.cluster for row in class_rows(fewer, {})] == [0, None, None]
+    assert {row.kind for row in class_rows(fewer, {})} == {None}
+
+
+def test_main_class_is_that_of_most_pixels():
+    main = main_class_of_clusters({**CONFUSION, "matrix": [[0, 60, 20, 0], [0, 0, 0, 0], [10, 20, 0, 0]]})
+    assert main == [("car", 100.0), ("sky", 75.0), ("sky", 100.0), None]
