@@ -75,13 +75,8 @@ class Project:
         folders = {f"data/{name}": file_digest(self.root / "data" / name / MANIFEST) for name in inputs}
         versions = {"python": "3.11.7", "torch": "2.14.1", "numpy": "2.4.6"}
         machine = {"device": "cpu", "processor": "x86_64", "threads": 2}
-        return {
-            "stage": stage,
-            "params": params,
-            "inputs": folders,
-            "versions": versions,
-            "machine": machine,
-        }
+        made_by = {"stage": stage, "params": params, "inputs": folders}
+        return {**made_by, "versions": versions, "machine": machine}
 
     def _write_images(self):
         rows, self.frames, self.truth = [], {}, {}
@@ -137,17 +132,10 @@ class Project:
                     }
                 )
                 pq.write_table(table, out.path / f"level={level}.parquet", write_page_checksum=True)
-                statistics[str(level)] = {
-                    "k_asked": 27,
-                    "k_used": len(set(labels)),
-                    "sizes": [labels.count(label) for label in sorted(set(labels))],
-                    "inertia": 1.0,
-                    "restart_inertia": [1.0, 1.1],
-                    "rows": len(cells),
-                    "rows_fitted": len(cells),
-                    "reseeded": 0,
-                    "zero_vectors": 0,
-                }
+                sizes = [labels.count(label) for label in sorted(set(labels))]
+                counts = {"k_asked": 27, "k_used": len(sizes), "rows": len(cells), "rows_fitted": len(cells)}
+                quality = {"inertia": 1.0, "restart_inertia": [1.0, 1.1], "reseeded": 0, "zero_vectors": 0}
+                statistics[str(level)] = {"sizes": sizes, **counts, **quality}
             write_json(out.path / "statistics.json", {"levels": statistics})
 
     def _dominant(self, mask, level, row, column):
@@ -199,13 +187,9 @@ class Project:
             protocol = {"split": "val", "rule": "hungarian", "checkpoint": "the final epoch"}
             write_json(out.path / "protocol.json", protocol)
             total = max(int(sizes.sum()), 1)
+            classes = [self.names[match] if match >= 0 else None for match in matches]
             clusters = [
-                {
-                    "cluster": i,
-                    "pixels": int(size),
-                    "share": 100 * int(size) / total,
-                    "class": self.names[matches[i]] if matches[i] >= 0 else None,
-                }
+                {"cluster": i, "pixels": int(size), "share": 100 * int(size) / total, "class": classes[i]}
                 for i, size in enumerate(sizes)
             ]
             write_json(out.path / "clusters.json", clusters)

@@ -1,0 +1,48 @@
+# Everything starts here; `make help` lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+READY := $(VENV)/.ready
+# Optional: an index with another build of torch, such as the CPU one; see the README
+TORCH_INDEX ?=
+# Optional: a file of presets/ without its ending
+PRESET ?=
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# DVC and its helpers need none of the user's site-packages
+export PYTHONNOUSERSITE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env repro test check format clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+env: $(READY) ## make the environment in .venv
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(if $(TORCH_INDEX),python -m pip install --quiet -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
+	python -m pip install --quiet -c constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+repro: env ## run the whole graph; PRESET=tiny applies presets/tiny.yaml for this run
+	$(if $(PRESET),dvc exp run $$(fs4 preset $(PRESET)),dvc repro)
+	@echo
+	@dvc metrics show
+	@echo "Report: $(CURDIR)/data/report/index.html"
+
+test: env ## run all tests
+	python -m pytest
+
+check: env ## format, lint and type check
+	ruff format --check .
+	ruff check .
+	mypy
+
+format: env ## mend what the formatter and the linter can mend
+	ruff format .
+	ruff check --fix .
+
+clean: env ## remove resume state and live curves of unfinished runs
+	fs4 clean
