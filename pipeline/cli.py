@@ -18,6 +18,7 @@ from pipeline.yaml_reader import read_yaml
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 log = get_logger("cli")
 PRESETS = Path("presets")
+RESULTS = Path("docs/results")
 
 
 @app.callback()
@@ -35,6 +36,26 @@ def preset(name: str = typer.Argument(help="A file of presets/ without its endin
     overrides = read_yaml(path)
     parse_params(merge_overrides(read_yaml(Path("params.yaml")), overrides), name=f"params.yaml with {path}")
     typer.echo(" ".join(f"-S {key}={_spelled(value)}" for key, value in flatten_keys(overrides)))
+
+
+@app.command()
+def record(
+    name: str = typer.Argument(help="Name of the record."),
+    command: str = typer.Argument(help="What regenerates the run, for the table."),
+) -> None:
+    """Keep the figures of the run that stands in data/evaluation as docs/results/NAME.json."""
+    from pipeline.report.results import record_result
+
+    typer.echo(record_result(name, command, RESULTS))
+
+
+@app.command()
+def results() -> None:
+    """Write the table of all records into README.md, between its markers."""
+    from pipeline.report.results import replace_table, results_table
+
+    readme = Path("README.md")
+    readme.write_text(replace_table(readme.read_text("utf-8"), results_table(RESULTS)), "utf-8")
 
 
 @app.command()

@@ -77,7 +77,8 @@ def read_yaml(path: Path) -> Any:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         hint = "; indent with spaces, not tabs" if "\\t" in problem else ""
         raise ParamsError(f"{path}{where}: not valid YAML ({problem}){hint}") from None
-    except (ValueError, RecursionError) as error:
+    # PyYAML's constructors raise all of these for explicit tags on values that do not fit, such as `!!int ""`
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ParamsError(f"{path}: a value cannot be read ({error})") from None
     if value is None:
         raise ParamsError(f"{path}: the file is empty; restore it with `git checkout {path}`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import typer
@@ -17,6 +18,7 @@ BACKBONE = "data/backbone"
 PSEUDO_LABELS = "data/pseudo_labels"
 SEGMENTER = "data/segmenter"
 EVALUATION = "data/evaluation"
+MANIFESTS = ("data/prepared/manifest.json", "data/features/manifest.json")  # of these, the parameters are shown
 METRICS = Path("metrics.json")
 
 
@@ -28,6 +30,7 @@ def report(stage: Stage) -> None:
         pseudo_labels=stage.inputs[PSEUDO_LABELS],
         segmenter=stage.inputs[SEGMENTER],
         evaluation=stage.inputs[EVALUATION],
+        manifests=tuple(json.loads(Path(path).read_text("utf-8")) for path in MANIFESTS),
     )
     page = build_report(inputs, stage.params.report).encode()
     (stage.out.path / "index.html").write_bytes(page)
@@ -41,7 +44,7 @@ def main() -> None:
         "report",
         report,
         groups=("report",),
-        inputs=(IMAGES, BACKBONE, PSEUDO_LABELS, SEGMENTER, EVALUATION),
+        inputs=(IMAGES, *MANIFESTS, BACKBONE, PSEUDO_LABELS, SEGMENTER, EVALUATION),
         out="data/report",
     )
 

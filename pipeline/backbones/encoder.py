@@ -76,9 +76,10 @@ def load_encoder(artifact: Artifact) -> Encoder:
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's state as safetensors, on the CPU and in the plain memory layout."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}, path)
+    # not `save_file`, whose error for a full disk is no OSError
+    path.write_bytes(save({key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}))
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
-from pipeline.clustering.kmeans import KMeans, assign, fit_kmeans, sample_rows
+from pipeline.clustering.kmeans import KMeans, assign, fit_kmeans
+from pipeline.clustering.sampling import sample_rows
 from pipeline.errors import InputError
 from pipeline.features.shards import cell_columns, image_ids_of_cells, iterate_level
 from pipeline.params import PggParams

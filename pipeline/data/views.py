@@ -161,11 +161,12 @@ def draw_geometric(
     Args:
         min_area: Smallest share of the frame's area; the share is uniform in min_area..1.
         flip: Mirror with probability 1/2.
-        max_stretch: The crop's aspect ratio relative to the frame is log-uniform in 1/max_stretch..max_stretch.
+        max_stretch: The crop's aspect ratio relative to the frame is log-uniform in 1/max_stretch..max_stretch, but
+            never such that the crop would leave the frame.
     """
     u = uniforms(seed, purpose, epoch, samples, 5)
     area = min_area + (1 - min_area) * u[:, 0]
-    stretch = np.exp(np.log(max_stretch) * (2 * u[:, 1] - 1))
+    stretch = np.clip(np.exp(np.log(max_stretch) * (2 * u[:, 1] - 1)), area, 1 / area)
     width = np.minimum(np.sqrt(area * stretch), 1.0)
     height = np.minimum(area / width, 1.0)
     x0, y0 = (1 - width) * u[:, 2], (1 - height) * u[:, 3]

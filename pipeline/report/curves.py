@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 300, 110  # units of the drawing; the page scales it
 _EXPLAINED = {
     "loss": "Total loss; it should fall.",
     "pixel_loss": "Pixels against the prototypes of their cluster.",
-    "pgg_loss": "Pyramid pseudo labels, summed over the levels.",
+    "pgg_loss": "Pyramid pseudo labels, all levels together.",
     "global_loss": "Contrast of whole images in two views.",
     "dense_loss": "Contrast of matched cells in two views.",
     "pgg_top1": "Share of cells whose pseudo label is predicted, by level.",

@@ -49,6 +49,7 @@ class ReportInputs:
         pseudo_labels: Pyramid pseudo labels.
         segmenter: Weights of the segmenter and its curves.
         evaluation: Metrics, label maps and gallery.
+        manifests: Manifests of further stages, for their parameters only.
     """
 
     images: ImageTable
@@ -56,6 +57,7 @@ class ReportInputs:
     pseudo_labels: Artifact
     segmenter: Artifact
     evaluation: Artifact
+    manifests: tuple[dict[str, Any], ...] = ()
 
     @property
     def artifacts(self) -> dict[str, Artifact]:

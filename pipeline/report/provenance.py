@@ -113,7 +113,7 @@ def _source(name: str, artifact: Artifact, digests: Mapping[str, str]) -> Source
 
 
 def collect_params(inputs: ReportInputs, own: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """The parameters of every stage whose manifest is at hand, by group, flattened.
+    """The parameters of every stage, by group, flattened.
 
     Args:
         inputs: What the report reads.
@@ -123,8 +123,8 @@ def collect_params(inputs: ReportInputs, own: Mapping[str, Any]) -> dict[str, li
         Per group the full keys below the group, with their values as text.
     """
     groups: dict[str, Any] = {}
-    for artifact in inputs.artifacts.values():
-        groups.update(artifact.manifest.get("params", {}))
+    for manifest in [*inputs.manifests, *(artifact.manifest for artifact in inputs.artifacts.values())]:
+        groups.update(manifest.get("params", {}))
     groups["report"] = dict(own)
     return {group: flatten(values) for group, values in groups.items()}
 

@@ -25,12 +25,13 @@ def hold(path: Path, what: str, timeout: float) -> Iterator[None]:
         timeout: Seconds to wait for a process that is about to end.
 
     Raises:
-        InputError: Another process still holds the lock after `timeout` seconds; the message names it.
+        InputError: Another process still holds the lock after `timeout` seconds; the message names it. Or the lock
+            file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     holder = path.with_name(path.name + ".pid")
-    lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -42,8 +43,13 @@ def hold(path: Path, what: str, timeout: float) -> Iterator[None]:
             f"{what} is being written by process {pid}; wait until it ends, or stop it with `kill {pid}` "
             "(it keeps what it has finished)"
         ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); make the folder {path.parent} writable, then run again"
+        ) from None
     try:
-        holder.write_text(f"{os.getpid()}\n")
+        with contextlib.suppress(OSError):  # a full disk is for the writer to explain
+            holder.write_text(f"{os.getpid()}\n")
         yield
     finally:
         holder.unlink(missing_ok=True)

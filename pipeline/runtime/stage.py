@@ -165,7 +165,12 @@ def _open_stage(
             len(others),
             scratch.parent,
         )
-    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{scratch}: cannot be made ({error.strerror}); free some space or make {SCRATCH} writable"
+        ) from None
     allowed = SimpleNamespace(**{group: getattr(params, group) for group in groups})
     return Stage(name, allowed, params.run, opened, ArtifactWriter(scratch), scratch, stop, log)
 

@@ -23,8 +23,10 @@ def prototype_logits(embedding: torch.Tensor, prototypes: torch.Tensor) -> torch
     Returns:
         float32 (B, K, h, w).
     """
-    half_norms = prototypes.square().sum(1) / 2
-    return F.conv2d(embedding, prototypes[:, :, None, None], -half_norms)
+    # bfloat16 has steps of 0.004 near 1, wider than many margins between clusters
+    with torch.autocast(embedding.device.type, enabled=False):
+        half_norms = prototypes.square().sum(1) / 2
+        return F.conv2d(embedding, prototypes[:, :, None, None], -half_norms)
 
 
 def assign_pixels(embedding: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:

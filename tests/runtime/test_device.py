@@ -1,0 +1,88 @@
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.errors import ParamsError
+from pipeline.params import RunParams, load_params
+from pipeline.runtime import device as module
+from pipeline.runtime.device import autocast, resolve_device, thread_count, uses_bf16
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+
+
+@pytest.fixture(autouse=True)
+def _keep_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run_params(**changes) -> RunParams:
+    return load_params(Path(__file__).parents[2] / "params.yaml").run.model_copy(update=changes)
+
+
+def pretend(monkeypatch, *, cuda: int = 0, mps: bool = False) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(0, False, "cpu"), (0, True, "mps"), (1, True, "cuda")])
+def test_auto_takes_what_is_there_and_says_so(monkeypatch, caplog, cuda, mps, chosen):
+    pretend(monkeypatch, cuda=cuda, mps=mps)
+    caplog.set_level(logging.INFO, "fs4")
+    monkeypatch.setattr(logging.getLogger("fs4"), "propagate", True)
+    assert resolve_device(run_params(device="auto")).type == chosen
+    assert f"computing on {chosen}" in caplog.text
+
+
+def test_a_device_asked_for_by_name_must_be_there(monkeypatch):
+    pretend(monkeypatch, cuda=0)
+    with pytest.raises(ParamsError, match=r"run\.device: 'cuda' is not available \(0 CUDA devices found\)"):
+        resolve_device(run_params(device="cuda"))
+    with pytest.raises(ParamsError, match=r"run\.device: 'mps' is not available"):
+        resolve_device(run_params(device="mps"))
+    pretend(monkeypatch, cuda=2)
+    assert resolve_device(run_params(device="cuda:1")) == torch.device("cuda:1")
+    with pytest.raises(ParamsError, match=r"'cuda:2' is not available \(2 CUDA devices found\)"):
+        resolve_device(run_params(device="cuda:2"))
+    assert resolve_device(run_params(device="cpu")) == CPU
+
+
+def test_threads_are_those_asked_for_or_all(monkeypatch):
+    assert resolve_device(run_params(device="cpu", threads=1)) == CPU
+    assert torch.get_num_threads() == 1
+    assert thread_count(run_params(threads=3)) == 3
+    assert thread_count(run_params(threads=0)) == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert thread_count(run_params(threads=0)) == os.cpu_count()
+
+
+def test_precision_is_as_asked_or_as_the_hardware_computes(monkeypatch):
+    for device in (CPU, CUDA, MPS):
+        assert uses_bf16(device, "bf16")
+        assert not uses_bf16(device, "fp32")
+    assert not uses_bf16(MPS, "auto")
+    monkeypatch.setattr(module, "_cpu_computes_bf16", lambda: True)
+    assert uses_bf16(CPU, "auto")
+    monkeypatch.setattr(module, "_cpu_computes_bf16", lambda: False)
+    assert not uses_bf16(CPU, "auto")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert uses_bf16(CUDA, "auto")
+
+
+def test_processors_without_the_instructions_compute_in_fp32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert not uses_bf16(CPU, "auto")
+
+
+def test_autocast_is_bf16_or_nothing():
+    rows = torch.ones(2, 2)
+    with autocast(CPU, "bf16"):
+        assert (rows @ rows).dtype == torch.bfloat16
+    with autocast(CPU, "fp32"):
+        assert (rows @ rows).dtype == torch.float32
+    assert (rows @ rows).dtype == torch.float32

@@ -1,0 +1,111 @@
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import cli
+from pipeline.errors import InputError, ParamsError
+from pipeline.params import parse_params
+from pipeline.runtime.locks import hold
+from pipeline.yaml_reader import read_yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def fs4(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    code = "from pipeline.cli import main; main()"
+    command = [sys.executable, "-c", code, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_preset_is_printed_as_flags(project):
+    (project / "presets" / "fast.yaml").write_text(
+        "extract:\n  levels: [1, 2]\ntrain:\n  learning_rate: 1e-05\n  cae:\n    enabled: false\n  k: 7\n"
+    )
+    flags = "-S extract.levels=[1,2] -S train.learning_rate=1e-05 -S train.cae.enabled=false -S train.k=7\n"
+    assert run("preset", "fast") == flags
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+def test_the_flags_of_every_preset_mean_its_values(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    flags = run("preset", name).split()
+    assert flags[::2] == ["-S"] * (len(flags) // 2)
+    expected = dict(cli.flatten_keys(read_yaml(ROOT / "presets" / f"{name}.yaml")))
+    file = tmp_path / "flags.yaml"
+    file.write_text("\n".join(flag.replace("=", ": ", 1) for flag in flags[1::2]))
+    assert read_yaml(file) == expected
+
+
+def test_a_preset_must_exist_and_fit_the_parameters(project):
+    (project / "presets" / "bad.yaml").write_text("train:\n  kk: 3\n")
+    with pytest.raises(ParamsError, match=r"presets/x\.yaml: no such preset; known here: bad$"):
+        run("preset", "x")
+    with pytest.raises(ParamsError, match=r"presets/bad\.yaml: train\.kk: unknown key"):
+        run("preset", "bad")
+
+
+def test_merging_replaces_values_and_keeps_the_rest():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 4}
+    merged = cli.merge_overrides(base, {"a": {"c": [3]}, "e": {"f": 5}})
+    assert merged == {"a": {"b": 1, "c": [3]}, "d": 4, "e": {"f": 5}}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 4}
+
+
+def test_merging_nothing_changes_nothing():
+    raw = read_yaml(ROOT / "params.yaml")
+    assert parse_params(cli.merge_overrides(raw, {})) == parse_params(raw)
+
+
+def test_clean_removes_resume_state_and_says_how_much(project):
+    scratch = project / ".fs4" / "scratch" / "train" / "x"
+    scratch.mkdir(parents=True)
+    (scratch / "checkpoint.pt").write_bytes(bytes(2_500_000))
+    (project / "data").mkdir()
+    assert run("clean") == "2.5 MB removed from .fs4\n"
+    assert not (project / ".fs4").exists()
+    assert (project / "data").is_dir()
+    assert run("clean") == "0.0 MB removed from .fs4\n"
+
+
+def test_clean_waits_for_nobody(project):
+    (project / ".fs4").mkdir()
+    started = time.monotonic()
+    with hold(project / ".fs4.lock", "this", 0.0), pytest.raises(InputError, match=rf"process {os.getpid()}"):
+        run("clean")
+    assert time.monotonic() - started < 5
+    assert (project / ".fs4").is_dir()
+
+
+def test_errors_are_one_line_and_an_exit_code(project):
+    result = fs4(project, "preset", "x")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert re.fullmatch(r"\S+ fs4\.cli: presets/x\.yaml: no such preset; known here: none\n", result.stderr)
+
+
+def test_without_arguments_the_help_is_shown(project):
+    result = fs4(project)
+    assert "preset" in result.stdout + result.stderr
+    assert "clean" in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
