@@ -88,7 +88,7 @@ def colour_matrices(change: Photometric, mean_colour: torch.Tensor) -> torch.Ten
     """The chain brightness, contrast, saturation, hue, gray as one matrix per image.
 
     Contrast pulls colours towards the mean gray value, which itself is linear in the mean colour. Hue turns the
-    chroma plane of YIQ, which for small turns is what a turn in HSV does.
+    chroma plane of YIQ, which is nearly what a turn in HSV does, the other way round.
 
     Args:
         change: What to apply.

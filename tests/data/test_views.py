@@ -57,10 +57,9 @@ def test_normalising_is_the_usual_scaling():
 def test_brightness_contrast_and_saturation_are_torchvisions(factor):
     batch = images()
     assert_near(apply_photometric(batch, change(brightness=factor)), tv.adjust_brightness(batch, factor))
-    assert_near(apply_photometric(batch, change(saturation=factor)), tv.adjust_saturation(batch, factor))
-    expected = torch.stack([tv.adjust_contrast(image, factor) for image in batch])
-    # torchvision's luma has four digits more
-    assert_near(apply_photometric(batch, change(contrast=factor)), expected, 2e-4)
+    # torchvision's weights of the luma sum to 0.9999, which costs up to 0.3 * 0.0001 here
+    assert_near(apply_photometric(batch, change(saturation=factor)), tv.adjust_saturation(batch, factor), 3e-5)
+    assert_near(apply_photometric(batch, change(contrast=factor)), tv.adjust_contrast(batch, factor), 3e-5)
 
 
 def test_the_chain_is_brightness_contrast_saturation_gray():
@@ -84,11 +83,13 @@ def test_hue_turns_the_chroma_plane_of_yiq_and_keeps_the_luma():
     assert_near(apply_photometric(batch, change(hue=0.0)), batch)
 
 
-def test_a_small_turn_of_hue_is_near_that_of_hsv():
+def test_a_turn_of_hue_is_near_that_of_hsv_which_counts_the_other_way():
     batch = images(low=0.45, high=0.55)
-    apart = (apply_photometric(batch, change(hue=0.02)) - tv.adjust_hue(batch, 0.02)).abs().mean()
-    other_way = (apply_photometric(batch, change(hue=0.02)) - tv.adjust_hue(batch, -0.02)).abs().mean()
-    assert apart < other_way / 3
+    for turn in (0.02, 0.1):
+        turned = apply_photometric(batch, change(hue=turn))
+        apart = (turned - tv.adjust_hue(batch, -turn)).abs().mean()
+        assert apart < (turned - batch).abs().mean() / 2
+        assert apart < (turned - tv.adjust_hue(batch, turn)).abs().mean() / 3
 
 
 def test_each_image_has_its_own_change_and_colours_stay_in_range():
@@ -186,12 +187,11 @@ def test_crops_lie_in_the_frame_and_keep_the_area(min_area):
 
 def test_cutting_on_pixel_borders_is_slicing():
     batch = images()
-    cut = crops([(0, 0, 1, 1), (0.25, 0.5, 0.75, 1.0), (0.5, 0.0, 1.0, 0.5)])
-    half = SIZE // 2
+    third = SIZE // 3
     assert_near(apply_geometric(batch[:1], crops([(0, 0, 1, 1)]), (SIZE, SIZE)), batch[:1])
-    read = apply_geometric(batch[1:], Geometric(cut.boxes[1:], cut.flip[1:]), (half, half))
-    assert_near(read[0], batch[1, :, half:, SIZE // 4 : -SIZE // 4])
-    assert_near(read[1], batch[2, :, :half, half:])
+    read = apply_geometric(batch[1:], crops([(1 / 3, 0, 1, 2 / 3), (0, 1 / 3, 2 / 3, 1)]), (2 * third, 2 * third))
+    assert_near(read[0], batch[1, :, : 2 * third, third:])
+    assert_near(read[1], batch[2, :, third:, : 2 * third])
 
 
 def test_cutting_is_grid_sampling_at_the_places_of_the_box():

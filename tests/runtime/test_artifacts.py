@@ -151,7 +151,7 @@ def test_a_damaged_manifest_is_refused(tmp_path, text):
 
 def test_a_folder_without_manifest_is_not_finished(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(InputError, match="no finished output here.*run `dvc repro` first"):
+        with pytest.raises(InputError, match=r"no finished output here.*run `dvc repro` first"):
             open_artifact(folder)
 
 
