@@ -214,7 +214,7 @@ def test_any_tree_gives_params_or_a_params_error(tree):
     try:
         parse_params(tree)
     except ParamsError as error:
-        assert str(error).startswith("params.yaml: ")  # noqa: PT017
+        assert str(error).startswith("params.yaml: ")
     else:
         pytest.fail("random trees cannot hold all keys")
 
@@ -224,7 +224,7 @@ def test_any_value_in_place_of_one_gives_params_or_an_error_that_names_the_key(k
     try:
         assert isinstance(parse_params(altered(key, value)), Params)
     except ParamsError as error:
-        assert key.split(".")[0] in str(error)  # noqa: PT017
+        assert key.split(".")[0] in str(error)
 
 
 def test_what_dvc_writes_is_read_back(tmp_path):

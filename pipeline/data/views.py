@@ -88,7 +88,7 @@ def colour_matrices(change: Photometric, mean_colour: torch.Tensor) -> torch.Ten
     """The chain brightness, contrast, saturation, hue, gray as one matrix per image.
 
     Contrast pulls colours towards the mean gray value, which itself is linear in the mean colour. Hue turns the
-    chroma plane of YIQ, which is nearly what a turn in HSV does, the other way round.
+    chroma plane of YIQ: about what a turn in HSV does, the other way round, but the luma stays instead of the value.
 
     Args:
         change: What to apply.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,13 @@ class Checkpoints:
         """The newest readable state, or None; a damaged file is passed over with a log line."""
         for path in reversed(self._paths()):
             try:
+                with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+                    if damaged := archive.testzip():
+                        raise zipfile.BadZipFile(f"bad checksum of {damaged}")
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-                log.warning("%s cannot be read (%s); going back to the one before", path, str(error).splitlines()[0])
+            except Exception as error:  # damaged files make torch raise nearly every kind of exception
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                log.warning("%s cannot be read (%s); going back to the one before", path, reason)
                 continue
             log.info("going on from %s", path.name)
             return state

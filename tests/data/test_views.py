@@ -83,13 +83,13 @@ def test_hue_turns_the_chroma_plane_of_yiq_and_keeps_the_luma():
     assert_near(apply_photometric(batch, change(hue=0.0)), batch)
 
 
-def test_a_turn_of_hue_is_near_that_of_hsv_which_counts_the_other_way():
-    batch = images(low=0.45, high=0.55)
-    for turn in (0.02, 0.1):
-        turned = apply_photometric(batch, change(hue=turn))
-        apart = (turned - tv.adjust_hue(batch, -turn)).abs().mean()
-        assert apart < (turned - batch).abs().mean() / 2
-        assert apart < (turned - tv.adjust_hue(batch, turn)).abs().mean() / 3
+@pytest.mark.parametrize("turn", [0.05, 0.1, -0.1])
+def test_a_turn_of_hue_resembles_that_of_hsv_which_counts_the_other_way(turn):
+    batch = images()
+    turned = apply_photometric(batch, change(hue=turn))
+    assert (turned - tv.adjust_hue(batch, -turn)).abs().mean() < 0.5 * (
+        turned - tv.adjust_hue(batch, turn)
+    ).abs().mean()
 
 
 def test_each_image_has_its_own_change_and_colours_stay_in_range():
@@ -161,7 +161,7 @@ def test_colours_are_drawn_as_documented():
     assert 0.17 < many.gray.float().mean() < 0.23
     blurred = many.blur[many.blur > 0]
     assert 0.45 < len(blurred) / 2000 < 0.55
-    assert 0.1 <= blurred.min()
+    assert blurred.min() >= 0.1
     assert blurred.max() <= 2.0
     still = draw_photometric(0, "p", 0, range(50), jitter=0.0, hue=0.0)
     assert (still.brightness == 1).all()

@@ -1,0 +1,127 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data.frames import Frame, mask_to_frame
+from pipeline.data.manifest import ImageRow, ImageTable, TruthRow, TruthTable
+from pipeline.errors import InputError, ParamsError
+from pipeline.evaluation.truth import GroundTruth, open_truth
+
+CLASSES = json.dumps({"classes": [{"id": 0, "name": "sky"}, {"id": 1, "name": "sea"}, {"id": 2, "name": "sun"}]})
+
+
+def table_of(names: list[str]) -> ImageTable:
+    rows = [ImageRow(name, name.split("/")[0], name, 48, 32, name, "ok") for name in names]
+    return ImageTable(rows, Frame(32, "center"), 10**6, 1)
+
+
+def mask_row(folder: Path, name: str, mask: np.ndarray | Image.Image) -> TruthRow:
+    path = folder / f"{name.replace('/', '-')}.png"
+    (mask if isinstance(mask, Image.Image) else Image.fromarray(mask.astype(np.uint8))).save(path)
+    return TruthRow(name, name.split("/")[0], str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def single(
+    folder: Path, mask: np.ndarray | Image.Image, text: str | None = CLASSES, unknown: str = "error"
+) -> GroundTruth:
+    truth = TruthTable([mask_row(folder, "val/a", mask)], text)
+    opened = open_truth(table_of(["val/a"]), truth, "auto", unknown)
+    assert opened is not None
+    return opened
+
+
+MASK = np.random.default_rng(0).integers(0, 3, (32, 48))
+
+
+def test_a_mask_comes_in_the_frame_of_its_image(tmp_path):
+    truth = single(tmp_path, MASK)
+    read = truth.read("val/a")
+    assert read.dtype == np.int32
+    np.testing.assert_array_equal(read, mask_to_frame(MASK, Frame(32, "center")))
+    np.testing.assert_array_equal(read, MASK[:, 8:40])
+    assert truth.has("val/a")
+    assert not truth.has("val/b")
+    assert truth.classes.names == ("sky", "sea", "sun")
+
+
+def test_a_palette_is_read_as_indices(tmp_path):
+    image = Image.fromarray(MASK.astype(np.uint8), "P")
+    image.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200])
+    np.testing.assert_array_equal(single(tmp_path, image).read("val/a"), MASK[:, 8:40])
+
+
+def test_unknown_ids_are_an_error_or_ignored(tmp_path):
+    mask = MASK.copy()
+    mask[0, 10], mask[0, 11], mask[0, 12] = 7, 9, 255
+    with pytest.raises(
+        InputError, match=r"val-a\.png: ids 7, 9 are not in classes\.json; .*evaluate\.unknown_ids to ignore"
+    ):
+        single(tmp_path, mask).read("val/a")
+    read = single(tmp_path, mask, unknown="ignore").read("val/a")
+    assert (read == 255).sum() == 3
+    np.testing.assert_array_equal(read[1:], MASK[1:, 8:40])
+
+
+def test_without_a_class_list_the_values_are_the_classes(tmp_path):
+    mask = np.where(MASK == 1, 255, MASK)
+    truth = single(tmp_path, mask, text=None)
+    assert truth.classes.names == ("class 0", "class 1", "class 2")
+    np.testing.assert_array_equal(truth.read("val/a"), mask[:, 8:40])
+
+
+def test_masks_of_nothing_but_ignored_pixels_are_nothing_to_evaluate(tmp_path):
+    with pytest.raises(InputError, match="nothing to evaluate"):
+        single(tmp_path, np.full((32, 48), 255), text=None)
+
+
+def test_a_mask_that_changed_went_or_is_damaged_is_named(tmp_path):
+    truth = single(tmp_path, MASK)
+    path = tmp_path / "val-a.png"
+    Image.fromarray((MASK[::-1]).astype(np.uint8)).save(path)
+    with pytest.raises(InputError, match=r"val-a\.png: has changed since prepare; run `dvc repro`"):
+        truth.read("val/a")
+    path.unlink()
+    with pytest.raises(InputError, match=r"val-a\.png: cannot be read"):
+        truth.read("val/a")
+    path.write_bytes(b"text")
+    row = TruthRow("val/a", "val", str(path), hashlib.sha256(b"text").hexdigest())
+    with pytest.raises(InputError, match=r"val-a\.png: cannot be decoded .*8-bit PNG"):
+        GroundTruth(table_of(["val/a"]), TruthTable([row], CLASSES), "val", "error").read("val/a")
+
+
+def test_a_mask_in_colour_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has 3 dimensions; save class ids as a one-channel PNG"):
+        single(tmp_path, np.zeros((32, 48, 3))).read("val/a")
+
+
+@pytest.mark.parametrize(
+    ("splits", "asked", "chosen"),
+    [
+        (["train", "val"], "auto", "val"),
+        (["train"], "auto", "train"),
+        (["test"], "auto", "test"),
+        (["train", "val"], "train", "train"),
+    ],
+)
+def test_the_scored_split_is_val_if_it_has_masks(tmp_path, splits, asked, chosen):
+    names = [f"{split}/a" for split in splits]
+    truth = TruthTable([mask_row(tmp_path, name, MASK) for name in names], CLASSES)
+    opened = open_truth(table_of([*names, "val/b"]), truth, asked, "error")
+    assert opened is not None
+    assert opened.split == chosen
+
+
+def test_a_split_without_masks_cannot_be_asked_for(tmp_path):
+    truth = TruthTable([mask_row(tmp_path, "train/a", MASK)], CLASSES)
+    expected = r"evaluate\.split: 'val' has no masks; splits with masks are train \(splits with images: train, val\)"
+    with pytest.raises(ParamsError, match=expected):
+        open_truth(table_of(["train/a", "val/b"]), truth, "val", "error")
+
+
+@pytest.mark.parametrize("split", ["auto", "val"])
+def test_without_masks_there_is_no_truth(split):
+    assert open_truth(table_of(["val/a"]), TruthTable([], None), split, "error") is None

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import pytest
+
+from tests.graph.project import Project, build_tiny, copy_sources
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project with the results of one tiny run; not to be changed."""
+    return build_tiny(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    """A copy of `built` for one test."""
+    return built.duplicate(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project's files without any output; not to be changed."""
+    return copy_sources(tmp_path_factory.mktemp("sources") / "project")

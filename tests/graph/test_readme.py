@@ -1,0 +1,57 @@
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.report.results import END, START, results_table
+from tests.graph.project import ROOT, Project
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def shell_lines(heading: str) -> list[str]:
+    """The lines of the first shell block below a heading."""
+    section = README.split(f"## {heading}\n", 1)[1]
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert block
+    return block[1].splitlines()
+
+
+def test_the_quick_start_is_two_commands_and_the_activation():
+    assert shell_lines("Quick start") == ["make repro", "make test", "source .venv/bin/activate"]
+
+
+@pytest.mark.graph
+def test_the_quick_start_runs_as_written(sources: Project, tmp_path: Path):
+    project = sources.duplicate(tmp_path / "project")
+    # the running environment stands in for a new one, which takes minutes and gigabytes to install
+    (project.root / ".venv").symlink_to(Path(sys.executable).parents[1])
+    script = "set -e\n" + "\n".join(shell_lines("Quick start")) + "\ncommand -v fs4 && command -v dvc"
+    output = project.run(
+        "bash",
+        "-c",
+        script,
+        PRESET="tiny",  # the same commands on a small sample
+        PYTEST_ADDOPTS="tests/test_params.py",  # else this test would run itself
+        MAKEFLAGS="--assume-old=.venv/.ready",
+    )
+    assert f"Report: {project.root}/data/report/index.html" in output
+    assert (project.root / "data/report/index.html").stat().st_size > 10_000
+    assert re.search(r"\d+ passed", output)
+
+
+def test_the_table_of_results_is_made_from_the_records():
+    between = README.split(START)[1].split(END)[0].strip()
+    assert between == results_table(ROOT / "docs/results")
+
+
+def test_every_parameter_and_file_that_the_readme_names_exists():
+    from pipeline.params import known_keys
+
+    keys = set(known_keys())
+    named = set(re.findall(r"-S '?([a-z_.]+)=", README)) | set(re.findall(r"`((?:data|train|pgg)\.[a-z_.]+)`", README))
+    assert named
+    assert named <= keys
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link

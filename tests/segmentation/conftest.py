@@ -1,0 +1,114 @@
+"""A tiny training set, and `train_segmenter` on it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.backbones.encoder import build_encoder
+from pipeline.cli import merge_overrides
+from pipeline.params import TrainParams, parse_params
+from pipeline.runtime.interrupts import StopSignal
+from pipeline.segmentation.model import build_segmenter
+from pipeline.segmentation.trainee import PyramidLevel, SegmenterTrainee
+from pipeline.segmentation.training import train_segmenter
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.curves import Curves
+from pipeline.training.loop import Batches
+from pipeline.yaml_reader import read_yaml
+
+RAW = read_yaml(Path(__file__).parents[2] / "params.yaml")
+CPU = torch.device("cpu")
+IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+SIZES = [(32, 32)] * 6
+SMALL: dict[str, Any] = {
+    "k": 4,
+    "epochs": 2,
+    "batch_size": 3,
+    "precision": "fp32",
+    "min_used": 0.0,
+    "max_share": 1.0,
+    "clustering": {"pixels_per_cluster": 60, "iterations": 3, "restarts": 1, "final_restarts": 2},
+}
+
+
+class Loader:
+    """Gives images, and asks for a stop while the batch number `stop_at` of this run is under way."""
+
+    def __init__(self, stop: StopSignal, stop_at: int | None = None) -> None:
+        self.stop, self.stop_at, self.given = stop, stop_at, 0
+
+    def __call__(self, batches: Batches) -> Iterator[tuple[list[int], torch.Tensor]]:
+        for batch in batches:
+            self.given += 1
+            if self.given == self.stop_at:
+                self.stop._pending = 15
+            yield batch, IMAGES[batch]
+
+
+def make_params(**changes: Any) -> TrainParams:
+    return parse_params(merge_overrides(RAW, {"train": merge_overrides(SMALL, changes)})).train
+
+
+def make_pyramid() -> list[PyramidLevel]:
+    rng = torch.Generator().manual_seed(1)
+    levels = []
+    for cells, k in ((1, 2), (2, 3)):
+        labels = torch.randint(0, k, (6, cells * cells), generator=rng)
+        margins = torch.rand(6, cells * cells, generator=rng)
+        levels.append(PyramidLevel(cells, k, labels, margins, 0.1))
+    levels[1].labels[0, 0] = -1
+    return levels
+
+
+def make_trainee(**changes: Any) -> SegmenterTrainee:
+    params = make_params(**changes)
+    encoder = build_encoder("resnet18", 8, seed=0)
+    segmenter = build_segmenter(encoder.architecture, params.k, params.cae.model_dump(), start=encoder, seed=0)
+    loader = Loader(StopSignal())
+    return SegmenterTrainee(segmenter, params, pyramid=make_pyramid(), sizes=SIZES, load=loader, device=CPU)
+
+
+def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> SimpleNamespace:
+    stop, curves = StopSignal(), Curves(None)
+    segmenter, statistics = train_segmenter(
+        build_encoder("resnet18", 8, seed=0),
+        make_params(**changes),
+        pyramid=make_pyramid(),
+        sizes=SIZES,
+        load=Loader(stop, stop_at),
+        device=CPU,
+        checkpoints=Checkpoints(folder),
+        curves=curves,
+        stop=stop,
+        log=logging.getLogger("fs4.test"),
+    )
+    return SimpleNamespace(segmenter=segmenter, statistics=statistics, curves=curves)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _single_thread() -> Iterator[None]:
+    # on a busy machine, threads that wait for each other over tiny tensors take ten times as long
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def trainee() -> Callable[..., SegmenterTrainee]:
+    return make_trainee
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., SimpleNamespace]:
+    return run_training
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return IMAGES

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline.data.views import normalise
+from pipeline.params import load_params
+from pipeline.segmentation.inference import segment_batches, segment_images
+from pipeline.segmentation.model import build_segmenter
+
+CPU = torch.device("cpu")
+CAE = load_params(Path(__file__).parents[2] / "params.yaml").train.cae.model_dump()
+IMAGES = torch.randint(0, 256, (4, 3, 32, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    segmenter = build_segmenter({"backbone": "resnet18", "channels": 8}, 5, CAE, seed=1).eval()
+    with torch.no_grad():
+        pixels = segmenter.embed(normalise(IMAGES)).permute(0, 2, 3, 1).flatten(0, 2)
+    segmenter.prototypes.copy_(0.9 * pixels[:: len(pixels) // 5][:5])
+    return segmenter
+
+
+def test_labels_are_the_best_of_the_enlarged_scores(segmenter):
+    labels = segment_images(segmenter, IMAGES, device=CPU, precision="fp32")
+    with torch.no_grad():
+        pixels = segmenter.embed(normalise(IMAGES))
+        distances = (pixels[:, None] - segmenter.prototypes[None, :, :, None, None]).square().sum(2)
+    # |e - mu|^2 = 1 - 2 score, so bilinear scores are bilinear distances
+    distances = F.interpolate(distances, (32, 64), mode="bilinear", align_corners=False)
+    assert labels.dtype == np.int64
+    assert labels.shape == (4, 32, 64)
+    best = distances.min(1).values
+    chosen = distances.gather(1, torch.from_numpy(labels)[:, None])[:, 0]
+    assert (chosen - best).max() < 1e-5
+    assert len(np.unique(labels)) > 2
+
+
+def test_batches_come_out_image_by_image_whatever_their_size(segmenter):
+    def run(batches: list[list[int]]) -> dict[int, np.ndarray]:
+        stream = ((batch, IMAGES[batch]) for batch in batches)
+        found = {}
+        for index, image, labels in segment_batches(segmenter, stream, device=CPU, precision="fp32"):
+            assert torch.equal(image, IMAGES[index])
+            found[index] = labels
+        return found
+
+    together, alone = run([[0, 1, 2, 3]]), run([[2], [3, 0], [1]])
+    assert list(alone) == [2, 3, 0, 1]
+    for index in range(4):
+        assert (together[index] == alone[index]).mean() > 0.999
+
+
+def test_evaluation_mode_is_switched_on(segmenter):
+    segmenter.train()
+    stream = iter([([0, 1], IMAGES[:2])])
+    statistics = segmenter.encoder.backbone.stem[1].running_mean.clone()
+    list(segment_batches(segmenter, stream, device=CPU, precision="fp32"))
+    assert not segmenter.training
+    assert torch.equal(segmenter.encoder.backbone.stem[1].running_mean, statistics)
+
+
+def test_mixed_precision_labels_nearly_all_pixels_alike(segmenter):
+    exact, rough = (segment_images(segmenter, IMAGES, device=CPU, precision=p) for p in ("fp32", "bf16"))
+    assert (exact == rough).mean() > 0.95
