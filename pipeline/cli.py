@@ -34,6 +34,8 @@ def preset(name: str = typer.Argument(help="A file of presets/ without its endin
         known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml"))) or "none"
         raise ParamsError(f"{path}: no such preset; known here: {known}")
     overrides = read_yaml(path)
+    if not isinstance(overrides, dict):
+        raise ParamsError(f"{path}: expected groups of keys as in params.yaml, found {overrides!r}")
     parse_params(merge_overrides(read_yaml(Path("params.yaml")), overrides), name=f"params.yaml with {path}")
     typer.echo(" ".join(f"-S {key}={_spelled(value)}" for key, value in flatten_keys(overrides)))
 
@@ -103,4 +105,7 @@ def _spelled(value: Any) -> str:
         return "[" + ",".join(_spelled(item) for item in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    text = str(value)
+    if any(character.isspace() for character in text):
+        raise ParamsError(f"{text!r} has blanks, which the shell would split; presets take values without")
+    return text

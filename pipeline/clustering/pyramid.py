@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from pipeline.clustering.kmeans import KMeans, assign, fit_kmeans
 from pipeline.clustering.sampling import sample_rows
@@ -119,7 +119,8 @@ def cluster_pyramid(
             fitted.reseeded,
             int(sizes.sum()),
         )
-    save_file(centroids, out / "centroids.safetensors")
+    # not `save_file`, whose error for a full disk is no OSError
+    (out / "centroids.safetensors").write_bytes(save(centroids))
     write_json(out / "statistics.json", {"levels": statistics})
     return {"levels": statistics}
 

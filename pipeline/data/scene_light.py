@@ -1,7 +1,6 @@
 """Colours, light and weather of the sample scenes.
 
-The palettes of the classes overlap on purpose: a colour alone must not name its class. As in photographs, a class
-has usual colours, the first of its palette, and now and then another.
+The palettes of the classes overlap on purpose: a colour alone must not name its class.
 """
 
 from dataclasses import dataclass
@@ -12,9 +11,6 @@ from numpy.typing import NDArray
 from pipeline.data.scene_noise import Field
 
 Colour = NDArray[np.float64]
-
-USUAL = 3  # the first colours of a palette
-SHARE_USUAL = 0.9
 
 # Red, green, blue in 0 to 255.
 PALETTES: dict[str, tuple[tuple[int, int, int], ...]] = {
@@ -66,8 +62,7 @@ def pick_colour(rng: np.random.Generator, palette: str, jitter: float = 0.04) ->
         Colour (3,), float64, in [0, 1].
     """
     colours = PALETTES[palette]
-    choices = USUAL if rng.random() < SHARE_USUAL else len(colours)
-    colour = np.array(colours[int(rng.integers(choices))]) / 255
+    colour = np.array(colours[int(rng.integers(len(colours)))]) / 255
     return np.clip(colour * rng.uniform(0.85, 1.15) + rng.normal(0, jitter, 3), 0.03, 0.97)
 
 
@@ -109,13 +104,13 @@ def draw_light(rng: np.random.Generator, sky_low: Colour) -> Light:
     weather = rng.choice(["clear", "overcast", "haze", "dusk"], p=[0.4, 0.2, 0.2, 0.2])
     haze = {"clear": 0.25, "overcast": 0.35, "haze": 0.75, "dusk": 0.4}[weather]
     exposure = {"clear": 1.05, "overcast": 0.95, "haze": 1.0, "dusk": 0.66}[weather]
-    warmth = rng.normal(0, 0.16)
+    warmth = rng.normal(0, 0.07)
     return Light(
         side=int(rng.choice([-1, 1])),
         haze=haze * rng.uniform(0.7, 1.1),
         haze_colour=sky_low,
-        gain=exposure * rng.uniform(0.65, 1.3) * np.array([1 + warmth, 1 + rng.normal(0, 0.07), 1 - warmth]),
-        contrast=rng.uniform(0.65, 1.15),
+        gain=exposure * rng.uniform(0.88, 1.14) * np.array([1 + warmth, 1 + rng.normal(0, 0.025), 1 - warmth]),
+        contrast=rng.uniform(0.8, 1.15),
         saturation=rng.uniform(0.35, 0.75) if weather in ("overcast", "haze") else rng.uniform(0.6, 1.15),
         dusk=bool(weather == "dusk"),
         grain=rng.uniform(0.004, 0.012),

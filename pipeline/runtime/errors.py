@@ -1,1 +1,0 @@
-from pipeline.errors import *  # noqa
