@@ -116,6 +116,7 @@ def _lattice_mean(
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a tensor that is first made for inference must serve training as well
 def _window(
     band: int, halo: int, offset: int, cols: int, radius: int, sigma: float, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
