@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import multiprocessing.context
 import signal
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.data.frames import frame_size, to_frame
-from pipeline.data.images import BadImage, decode_image
+from pipeline.data.frames import frame_size
 from pipeline.data.manifest import ImageRow, ImageTable
-from pipeline.errors import InputError, PipelineError
+from pipeline.data.reading import read_frame
+from pipeline.errors import PipelineError
 
 Batch = tuple[list[int], torch.Tensor]
 
@@ -44,8 +43,8 @@ class FrameDataset(Dataset[torch.Tensor]):
             cache_bytes: Memory granted for decoded frames.
         """
         self.rows = list(rows)
-        self.frame, self.max_pixels, self.min_side = table.frame, table.max_pixels, table.min_side
-        self.sizes = [frame_size(row.width, row.height, self.frame) for row in self.rows]
+        self.sizes = [frame_size(row.width, row.height, table.frame) for row in self.rows]
+        self._table = replace(table, rows=[])  # how to decode; a worker need not be sent all rows twice
         self._granted = cache_bytes
         self._cache: dict[int, torch.Tensor] = {}
 
@@ -61,7 +60,7 @@ class FrameDataset(Dataset[torch.Tensor]):
         """
         if (held := self._cache.get(index)) is not None:
             return held.clone()
-        frame = torch.from_numpy(self._decode(self.rows[index]))  # (3, h, w)
+        frame = torch.from_numpy(read_frame(self.rows[index], self._table))  # (3, h, w)
         self.keep(index, frame)
         return frame
 
@@ -78,20 +77,6 @@ class FrameDataset(Dataset[torch.Tensor]):
     def __getstate__(self) -> dict[str, Any]:
         """What a worker process gets: everything but the cache."""
         return {**self.__dict__, "_cache": {}, "_granted": 0}
-
-    def _decode(self, row: ImageRow) -> np.ndarray:
-        mend = "restore the file, or run `dvc repro` to look at the images again"
-        try:
-            data = Path(row.path).read_bytes()
-        except OSError as error:
-            raise InputError(f"{row.path}: cannot be read any more since prepare ({error.strerror}); {mend}") from None
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise InputError(f"{row.path}: the file has changed since prepare; {mend}")
-        try:
-            image = decode_image(data, max_pixels=self.max_pixels, min_side=self.min_side)
-        except BadImage as error:  # prepare could decode the same bytes, with another version of Pillow
-            raise InputError(f"{row.path}: {error}, unlike at prepare; run `dvc repro --force`") from None
-        return to_frame(image, self.frame)
 
 
 def shape_batches(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.runtime.artifacts import Artifact
 
 SCHEMA = pa.schema([("image_id", pa.string()), ("split", pa.string()), ("png", pa.binary())])
 PER_SHARD = 512
+ROWS_AT_ONCE = 32
 FOLDER = "label_maps"
 
 
@@ -47,21 +49,45 @@ class LabelMapWriter:
         self._pending = []
 
 
-def read_label_maps(evaluation: Artifact) -> Iterator[tuple[str, str, np.ndarray]]:
-    """All label maps in order: image id, split, cluster ids int64 (h, w).
+@dataclass(frozen=True)
+class LabelMap:
+    """The clusters of one image, still encoded."""
+
+    image_id: str
+    split: str
+    png: bytes
+
+    def decode(self) -> np.ndarray:
+        """Cluster ids, int64 (h, w)."""
+        return decode_labels(self.png)
+
+
+def iterate_label_maps(evaluation: Artifact, only: Collection[str] | None = None) -> Iterator[LabelMap]:
+    """The label maps in the order of `images.parquet`, a few in memory at a time.
+
+    Args:
+        evaluation: The folder of stage `evaluate`.
+        only: Ids of the images wanted; None for all.
 
     Raises:
         InputError: A shard is damaged; the message names it.
     """
     for path in evaluation.files(f"{FOLDER}/*.parquet"):
         try:
-            table = pq.read_table(path, schema=SCHEMA, page_checksum_verification=True)
+            with pq.ParquetFile(path, page_checksum_verification=True) as shard:
+                for batch in shard.iter_batches(ROWS_AT_ONCE, columns=SCHEMA.names):
+                    for row in batch.to_pylist():
+                        if only is None or row["image_id"] in only:
+                            yield LabelMap(**row)
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{path}: cannot be read ({error}); run `dvc repro --force --single-item evaluate`"
             ) from None
-        for row in table.to_pylist():
-            yield row["image_id"], row["split"], decode_labels(row["png"])
+
+
+def count_label_maps(evaluation: Artifact) -> int:
+    """Number of images that have a label map."""
+    return sum(pq.read_metadata(path).num_rows for path in evaluation.files(f"{FOLDER}/*.parquet"))
 
 
 def encode_labels(labels: np.ndarray) -> bytes:

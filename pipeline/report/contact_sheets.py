@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import InputError
+from pipeline.evaluation.label_maps import LabelMap
 from pipeline.evaluation.palette import boundaries
-from pipeline.report.inputs import LabelMap, ReportInputs
+from pipeline.report.inputs import ReportInputs
 from pipeline.report.pictures import photo_uri
 
 SURVEYED_IMAGES = 2000  # finding regions costs some milliseconds an image, and more would not look different

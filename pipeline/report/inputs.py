@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -14,29 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from pipeline.data.frames import to_frame
-from pipeline.data.images import BadImage, decode_image
 from pipeline.data.manifest import ImageRow, ImageTable
+from pipeline.data.reading import read_frame
 from pipeline.errors import InputError
+from pipeline.evaluation.label_maps import LabelMap, count_label_maps, iterate_label_maps
 from pipeline.runtime.artifacts import Artifact
-
-_ROWS_AT_ONCE = 32
-
-
-@dataclass(frozen=True)
-class LabelMap:
-    """The clusters of one image, still encoded."""
-
-    image_id: str
-    split: str
-    png: bytes
-
-    def decode(self) -> NDArray[np.integer]:
-        """Cluster ids of shape (H, W)."""
-        with Image.open(io.BytesIO(self.png)) as picture:
-            return np.asarray(picture)
 
 
 @dataclass(frozen=True)
@@ -92,19 +73,7 @@ class ReportInputs:
                 f"{image_id}: has a label map or pseudo labels, but images.parquet does not list it; run "
                 "`dvc repro` so that all folders come from the same images"
             )
-        try:
-            data = Path(row.path).read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{row.path}: cannot be read ({error.strerror}); put it back, or run `dvc repro` without it"
-            ) from None
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise InputError(f"{row.path}: was altered since it was prepared; run `dvc repro`")
-        try:
-            image = decode_image(data, max_pixels=self.images.max_pixels, min_side=self.images.min_side)
-        except BadImage as error:  # prepare could decode the same bytes, with another version of Pillow
-            raise InputError(f"{row.path}: {error}, unlike at prepare; run `dvc repro --force`") from None
-        return np.ascontiguousarray(to_frame(image, self.images.frame).transpose(1, 2, 0))
+        return np.ascontiguousarray(read_frame(row, self.images).transpose(1, 2, 0))
 
     def label_maps(self, only: Collection[str] | None = None) -> Iterator[LabelMap]:
         """The label maps in the order of `images.parquet`, a few in memory at a time.
@@ -112,22 +81,11 @@ class ReportInputs:
         Args:
             only: Ids of the images wanted; None for all.
         """
-        import pyarrow.parquet as pq
-
-        for path in self.evaluation.files("label_maps/*.parquet"):
-            with pq.ParquetFile(path, page_checksum_verification=True) as shard:
-                for batch in shard.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "split", "png"]):
-                    names, splits, pictures = batch.columns
-                    for position, name in enumerate(names.to_pylist()):
-                        if only is None or name in only:
-                            yield LabelMap(name, splits[position].as_py(), pictures[position].as_py())
+        return iterate_label_maps(self.evaluation, only)
 
     def label_map_count(self) -> int:
         """Number of images that have a label map."""
-        import pyarrow.parquet as pq
-
-        paths = self.evaluation.files("label_maps/*.parquet")
-        return sum(pq.read_metadata(path).num_rows for path in paths)
+        return count_label_maps(self.evaluation)
 
 
 def optional_json(artifact: Artifact, name: str) -> Any:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.evaluation import label_maps
-from pipeline.evaluation.label_maps import LabelMapWriter, decode_labels, encode_labels, read_label_maps
+from pipeline.evaluation.label_maps import LabelMapWriter, decode_labels, encode_labels, iterate_label_maps
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
@@ -50,7 +50,8 @@ def test_shards_are_bounded_and_read_in_order(tmp_path, monkeypatch, count, shar
     rows = fill(tmp_path / "out", count, 3, monkeypatch)
     assert list(rows.values()) == shards
     assert list(rows) == [f"label_maps/part-{number:05d}.parquet" for number in range(len(shards))]
-    read = list(read_label_maps(open_artifact(tmp_path / "out")))
+    shown = iterate_label_maps(open_artifact(tmp_path / "out"))
+    read = [(each.image_id, each.split, each.decode()) for each in shown]
     assert [image_id for image_id, _, _ in read] == [f"train/{number}.png" for number in range(count)]
     for number, (_, split, labels) in enumerate(read):
         assert split == "train"
@@ -71,7 +72,7 @@ def test_a_damaged_shard_is_named(tmp_path, monkeypatch):
     data[20] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"part-00001\.parquet: differs from its digest"):
-        list(read_label_maps(open_artifact(tmp_path / "out")))
+        list(iterate_label_maps(open_artifact(tmp_path / "out")))
 
 
 def test_a_shard_that_is_no_parquet_is_named(tmp_path):
@@ -79,4 +80,4 @@ def test_a_shard_that_is_no_parquet_is_named(tmp_path):
         (writer.path / "label_maps").mkdir()
         (writer.path / "label_maps" / "part-00000.parquet").write_bytes(b"text")
     with pytest.raises(InputError, match=r"part-00000\.parquet: cannot be read .*--single-item evaluate"):
-        list(read_label_maps(open_artifact(tmp_path / "out")))
+        list(iterate_label_maps(open_artifact(tmp_path / "out")))

@@ -1,3 +1,5 @@
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def project(built: Project, tmp_path: Path) -> Project:
-    """A copy of `built` for one test."""
-    return built.duplicate(tmp_path / "project")
+def project(built: Project, tmp_path: Path) -> Iterator[Project]:
+    """A copy of `built` for one test; removed afterwards, because checkpoints are large."""
+    copy = built.duplicate(tmp_path / "project")
+    yield copy
+    shutil.rmtree(copy.root)
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from PIL import Image
 from scipy import ndimage
 
 from pipeline.errors import InputError
+from pipeline.evaluation.label_maps import LabelMap
 from pipeline.report import contact_sheets
 from pipeline.report.contact_sheets import cut_region, draw_sheets, survey_label_maps
-from pipeline.report.inputs import LabelMap
 
 
 def label_map(name, labels):

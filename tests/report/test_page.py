@@ -143,7 +143,7 @@ def test_without_masks_there_are_no_scores_but_next_steps(project):
     assert "published" not in page.ids
     assert [name for name in ["next", *SECTIONS[1:-1]] if name not in page.ids] == []
     assert "There are no masks, so nothing is scored." in page.text
-    assert "fs4 name" in page.text
+    assert "Segment further images." in page.text
     for word in ("mIoU", "unmatched", "truth", "mostly"):
         assert word not in page.text
 
