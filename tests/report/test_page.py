@@ -228,5 +228,5 @@ def test_altered_image_is_named(project):
     for row in inputs.images.select("train"):
         path = Path(row.path)
         path.write_bytes(path.read_bytes() + b"more")
-    with pytest.raises(InputError, match=r"train/0000\.png: was altered"):
+    with pytest.raises(InputError, match=r"train/0000\.png: the file has changed"):
         build_report(inputs, PARAMS)

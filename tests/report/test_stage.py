@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime.artifacts import open_artifact
+from pipeline.runtime.artifacts import open_artifact, write_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +18,8 @@ def copy(project):
     for package in ("pipeline", "stages"):
         shutil.copytree(ROOT / package, described.root / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     shutil.copy(ROOT / "params.yaml", described.root)
+    for folder, params in (("prepared", {"data": {"resize": 64}}), ("features", {"extract": {"levels": [1, 7]}})):
+        write_json(described.root / "data" / folder / "manifest.json", {"params": params, "files": {}})
     return described.root
 
 
@@ -32,7 +34,9 @@ def test_stage_writes_page_and_metrics(copy):
     done = run(copy)
     assert done.returncode == 0, done.stderr
     page = open_artifact(copy / "data/report").file("index.html")
-    assert page.read_text("utf-8").startswith("<!DOCTYPE html>")
+    text = page.read_text("utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert "1, 7" in text  # parameters of stages that are known by their manifests only
     assert (copy / "metrics.json").read_bytes() == (copy / "data/evaluation/metrics.json").read_bytes()
 
     first = page.read_bytes()
