@@ -25,8 +25,9 @@ def test_an_interrupted_training_goes_on_where_it_stopped(
         assert process.returncode == code, output
         assert f"stopped by {signal.Signals(signum).name}; run again to go on" in output
         assert project.digests(out) == before
-        newest = max(path.name for path in project.root.glob(f".fs4/scratch/{stage}/*/checkpoint-*.pt"))
-        epoch, step = map(int, re.findall(r"\d+", newest))
+        checkpoints = sorted(path.name for path in project.root.glob(f".fs4/scratch/{stage}/*/checkpoint-*.pt"))
+        assert checkpoints, f"epoch {rows} was finished, but nothing was kept:\n{output}"
+        epoch, step = map(int, re.findall(r"\d+", checkpoints[-1]))
         assert epoch >= rows
         if rows == 2:
             assert "going on from checkpoint-" in output
