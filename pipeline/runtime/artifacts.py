@@ -171,6 +171,7 @@ def replace_file(path: Path, data: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)  # a private file would keep others from reading the result
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
