@@ -123,8 +123,10 @@ def _decode_json(path: Path, text: str) -> dict[str, Any]:
             f"{path}: is not valid JSON at line {error.lineno}, column {error.colno} ({error.msg}); correct it there"
         ) from error
     except (KeyError, RecursionError, ValueError) as error:
-        twice = isinstance(error, KeyError)
-        reason = f"the key {_shown(error.args[0])} is given twice" if twice else f"cannot be read as JSON ({error})"
+        if isinstance(error, KeyError):
+            reason = f"the key {_shown(error.args[0])} is given twice"
+        else:
+            reason = "nested too deep" if isinstance(error, RecursionError) else f"cannot be read as JSON ({error})"
         raise InputError(f"{path}: {reason}; keep each key once, as in the documented layout") from error
     if not isinstance(content, dict):
         raise InputError(f'{path}: must be an object with the key "classes", not {_shown(content)}')

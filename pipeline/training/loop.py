@@ -112,12 +112,15 @@ def run_epochs(
                 if stop.requested:
                     save(epoch, step + 1)
                     stop.check()
-        steps = max(sums.pop("steps", 0.0), 1.0)
-        row = trainee.end_epoch(epoch, {key: value / steps for key, value in sums.items()})
-        curves.append(row)
-        log.info("epoch %d/%d: %s", epoch + 1, epochs, ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
-        first_step, sums = 0, {}
-        save(epoch + 1, 0)
+            # still deferred: an epoch that shows in the curves is in a checkpoint as well
+            steps = max(sums.pop("steps", 0.0), 1.0)
+            row = trainee.end_epoch(epoch, {key: value / steps for key, value in sums.items()})
+            curves.append(row)
+            log.info(
+                "epoch %d/%d: %s", epoch + 1, epochs, ", ".join(f"{key} {value:.4g}" for key, value in row.items())
+            )
+            first_step, sums = 0, {}
+            save(epoch + 1, 0)
 
 
 def _step(trainee: Trainee, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, float]:

@@ -36,7 +36,9 @@ def test_a_preset_runs_in_a_clone_without_a_git_identity(sources: Project, built
 
 
 def test_all_targets_are_explained(sources: Project) -> None:
-    shown = {line.split()[0] for line in sources.run("make", "help").splitlines() if line.strip()}
+    shown = {
+        line.split()[0] for line in sources.run("make", "--no-print-directory", "help").splitlines() if line.strip()
+    }
     rules = (sources.root / "Makefile").read_text("utf-8")
     (phony,) = (line.removeprefix(".PHONY:").split() for line in rules.splitlines() if line.startswith(".PHONY"))
     assert shown == set(phony) - {"help"} | {"help"}

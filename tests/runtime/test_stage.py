@@ -82,7 +82,7 @@ def data_of(project: Path) -> list[str]:
 def test_a_finished_stage_leaves_its_folder_and_a_closing_line(project):
     code, _, err = run(project, "fine")
     assert code == 0
-    assert re.fullmatch(r"fs4\.toy: done: things 3; \d+\.\d s, peak memory 0\.\d\d GB\n", log_of(err))
+    assert re.fullmatch(r"fs4\.toy: done: things 3; \d+\.\d s, peak memory \d\.\d\d GB\n", log_of(err))
     assert data_of(project) == ["toy"]
     assert (project / "data" / "toy" / "result.txt").read_text() == "done"
     manifest = json.loads((project / "data" / "toy" / "manifest.json").read_text())
