@@ -5,13 +5,13 @@ from pathlib import Path
 
 # Plumbing that cannot change what a stage computes, and packages that hold a docstring only
 EXEMPT = {
-    "pipeline/params.py",
     "pipeline/yaml_reader.py",
     "pipeline/errors.py",
     "pipeline/runtime/logs.py",
     "pipeline/runtime/locks.py",
     "pipeline/runtime/interrupts.py",
 }
+EXEMPT_ROOM = "pipeline/params/"  # a value that matters is a parameter, which DVC watches by itself
 
 
 def import_closure(root: Path, start: str) -> set[str]:
@@ -28,7 +28,11 @@ def import_closure(root: Path, start: str) -> set[str]:
         if name not in seen:
             seen.add(name)
             waiting += _imported(root, name)
-    return {name for name in seen if name not in EXEMPT and not name.endswith("__init__.py")}
+    return {
+        name
+        for name in seen
+        if name not in EXEMPT and not name.startswith(EXEMPT_ROOM) and not name.endswith("__init__.py")
+    }
 
 
 def _imported(root: Path, name: str) -> set[str]:

@@ -1,0 +1,43 @@
+"""Typed parameters: `params.yaml` as frozen groups; every stage validates the whole file before any work.
+
+There are no defaults here: `params.yaml` is the one place where a value stands.
+"""
+
+from pipeline.params.reading import known_keys, load_params, parse_params
+from pipeline.params.stages import (
+    DataParams,
+    EvaluateParams,
+    ExtractParams,
+    PggParams,
+    PretrainParams,
+    ReportParams,
+    RunParams,
+    ScenesParams,
+    ViewParams,
+)
+from pipeline.params.train import CaeParams, PixelClusteringParams, PyramidLossParams, TrainParams
+from pipeline.params.types import STRIDE, Group, Precision
+from pipeline.params.whole import Params
+
+__all__ = [
+    "STRIDE",
+    "CaeParams",
+    "DataParams",
+    "EvaluateParams",
+    "ExtractParams",
+    "Group",
+    "Params",
+    "PggParams",
+    "PixelClusteringParams",
+    "Precision",
+    "PretrainParams",
+    "PyramidLossParams",
+    "ReportParams",
+    "RunParams",
+    "ScenesParams",
+    "TrainParams",
+    "ViewParams",
+    "known_keys",
+    "load_params",
+    "parse_params",
+]

@@ -1,0 +1,129 @@
+"""The groups of `params.yaml` but for `train`, in the order of the stages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.params.types import (
+    STRIDE,
+    AreaFraction,
+    Clusters,
+    Count,
+    Fraction,
+    Group,
+    Natural,
+    NonNegative,
+    Positive,
+    Precision,
+    Seed,
+)
+
+
+class ScenesParams(Group):
+    """Size of the generated sample set."""
+
+    train: Count
+    val: Count
+    height: Annotated[int, Field(ge=32)]
+    width: Annotated[int, Field(ge=32)]
+
+
+class DataParams(Group):
+    """Which images, and the frame in which every later stage sees them."""
+
+    source: Literal["scenes", "folder"]
+    root: str
+    limit: Natural
+    max_bad_fraction: Fraction
+    min_side: Count
+    max_pixels: Count
+    resize: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE)]
+    crop: Literal["center", "none"]
+    seed: Seed
+    scenes: ScenesParams
+
+
+class ViewParams(Group):
+    """How strongly the two random views of an image differ from it."""
+
+    min_area: AreaFraction
+    flip: bool
+    jitter: Annotated[float, Field(ge=0.0, lt=1.0)]
+    hue: Annotated[float, Field(ge=0.0, le=0.5)]
+
+
+class PretrainParams(Group):
+    """Self-supervised training of the backbone from random weights."""
+
+    method: Literal["global_dense", "none"]
+    backbone: Literal["resnet18", "resnet50"]
+    channels: Annotated[int, Field(ge=8)]
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NonNegative
+    warmup_fraction: Fraction
+    temperature: Positive
+    dense_weight: Fraction
+    dense_cells: Count
+    view_size: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE)]
+    views: ViewParams
+    precision: Precision
+    min_embedding_std: NonNegative
+    seed: Seed
+
+
+class ExtractParams(Group):
+    """Pyramid features of the frozen backbone."""
+
+    levels: Annotated[list[Count], Field(min_length=1)]
+    mode: Literal["pool", "crop"]
+    source: Literal["res4", "res5", "decoder"]
+    pca: Natural
+    batch_size: Count
+    shard_images: Count
+    precision: Precision
+    max_bad_fraction: Fraction
+
+
+class PggParams(Group):
+    """Pyramid clustering into image and patch pseudo labels."""
+
+    k: Clusters | Annotated[list[Clusters], Field(min_length=1)]
+    restarts: Count
+    iterations: Count
+    max_points_per_centroid: Count
+    seed: Seed
+
+
+class EvaluateParams(Group):
+    """Scoring against masks, the first time that labels are read."""
+
+    split: str
+    match_on: Literal["val", "train"]
+    unknown_ids: Literal["ignore", "error"]
+    batch_size: Count
+    floor_restarts: Count
+    gallery: Natural
+    precision: Precision
+    seed: Seed
+
+
+class ReportParams(Group):
+    """What the HTML report shows."""
+
+    title: str
+    regions_per_cluster: Count
+    pyramid_images: Natural
+
+
+class RunParams(Group):
+    """How to run; no stage depends on it."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+    threads: Natural
+    workers: Natural
+    cache_mb: Natural
+    lock_timeout: NonNegative

@@ -1,0 +1,60 @@
+"""The group `train` of `params.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.params.stages import ViewParams
+from pipeline.params.types import Count, Fraction, Group, Natural, NonNegative, Positive, Precision, Seed
+
+
+class PyramidLossParams(Group):
+    """How the pyramid pseudo labels guide the training."""
+
+    weight: NonNegative
+    head: Literal["mlp", "cosine"]
+    temperature: Positive
+    drop_fraction: Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class CaeParams(Group):
+    """The context-aware embedding."""
+
+    enabled: bool
+    radius: Count
+    dilation: Count
+    sigma: Positive
+    temperature: Positive
+    gamma: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class PixelClusteringParams(Group):
+    """The k-means that turns pixel embeddings into prototypes."""
+
+    pixels_per_cluster: Count
+    iterations: Count
+    restarts: Count
+    final_restarts: Count
+
+
+class TrainParams(Group):
+    """Training of the segmenter."""
+
+    k: Annotated[int, Field(ge=2, lt=2**15)]
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    head_learning_rate: Positive
+    temperature: Positive
+    cluster_weights: Literal["uniform", "inverse_sqrt", "proportional"]
+    warmup_epochs: Natural
+    views: ViewParams
+    pgg: PyramidLossParams
+    cae: CaeParams
+    clustering: PixelClusteringParams
+    min_used: Fraction
+    max_share: Fraction
+    precision: Precision
+    seed: Seed

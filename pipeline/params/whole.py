@@ -1,0 +1,51 @@
+"""The whole of `params.yaml`, and what must hold between its groups."""
+
+from __future__ import annotations
+
+from pipeline.params.stages import (
+    DataParams,
+    EvaluateParams,
+    ExtractParams,
+    PggParams,
+    PretrainParams,
+    ReportParams,
+    RunParams,
+)
+from pipeline.params.train import TrainParams
+from pipeline.params.types import Group
+
+
+class Params(Group):
+    """The whole of `params.yaml`."""
+
+    data: DataParams
+    pretrain: PretrainParams
+    extract: ExtractParams
+    pgg: PggParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
+    run: RunParams
+
+
+def find_inconsistencies(params: Params) -> list[str]:
+    """Problems that concern more than one key, one line each with the key, the value and the mend."""
+    problems = []
+    levels = params.extract.levels
+    if levels != sorted(set(levels)):
+        problems.append(f"extract.levels: {levels} must ascend without repetition, as in [1, 2, 4, 8]")
+    if levels[-1] > params.data.resize:
+        problems.append(f"extract.levels: {levels[-1]} cells a side do not fit into data.resize {params.data.resize}")
+    if isinstance(params.pgg.k, list) and len(params.pgg.k) != len(levels):
+        problems.append(
+            f"pgg.k: {params.pgg.k} has {len(params.pgg.k)} values for the {len(levels)} levels of extract.levels; "
+            "give one number, or one per level"
+        )
+    if params.train.warmup_epochs > params.train.epochs:
+        problems.append(
+            f"train.warmup_epochs: {params.train.warmup_epochs} is more than train.epochs {params.train.epochs}, "
+            "which counts them in"
+        )
+    if params.train.warmup_epochs and not params.train.pgg.weight:
+        problems.append("train.warmup_epochs: warm-up trains on pyramid labels only, so train.pgg.weight cannot be 0")
+    return problems
