@@ -82,7 +82,7 @@ class Stability:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The number of clusters that stability speaks for, None if for none, and the next best peaks of the gap."""
+    """The number of clusters that stability speaks for, None if for none, and the runners-up."""
 
     k: int | None
     others: tuple[int, ...]
@@ -171,7 +171,7 @@ def suggest(results: Sequence[Stability]) -> Suggestion:
         results: By ascending k.
 
     Returns:
-        The choice among the supported ones, and other supported peaks of the gap, the higher ones first.
+        The choice among the supported ones, and those with the next largest gaps.
     """
     supported = [result for result in results if result.supported]
     if not supported:
@@ -179,14 +179,8 @@ def suggest(results: Sequence[Stability]) -> Suggestion:
     best = max(supported, key=lambda result: result.gap)
     error = best.agreement.sd / math.sqrt(best.rounds)
     chosen = max(result.k for result in supported if result.gap >= best.gap - error)
-    gaps = [-math.inf, *(result.gap for result in results), -math.inf]
-    peaks = [
-        result
-        for result, before, after in zip(results, gaps, gaps[2:], strict=False)
-        if result.supported and result.k != chosen and result.gap >= max(before, after)
-    ]
-    peaks.sort(key=lambda result: -result.gap)
-    return Suggestion(chosen, tuple(result.k for result in peaks[:OTHERS]))
+    others = sorted((result for result in supported if result.k != chosen), key=lambda result: -result.gap)
+    return Suggestion(chosen, tuple(result.k for result in others[:OTHERS]))
 
 
 def _agree(halves: tuple[np.ndarray, np.ndarray], held: np.ndarray, k: int, seeds: list[int]) -> tuple[float, float]:

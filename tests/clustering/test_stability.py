@@ -102,6 +102,6 @@ def test_a_gap_counts_only_above_chance() -> None:
 
 def test_among_equals_the_larger_k_is_suggested() -> None:
     results = [stability(2, 0.4), stability(3, 0.9, sd=0.1), stability(5, 0.86), stability(6, 0.7), stability(8, 0.75)]
-    assert suggest(results) == Suggestion(5, (3, 8))
-    assert suggest([replace(results[1], agreement=Spread(0.9, 0.0)), *results[2:]]) == Suggestion(3, (8,))
+    assert suggest(results) == Suggestion(5, (3, 8, 6))
+    assert suggest([replace(results[1], agreement=Spread(0.9, 0.0)), *results[2:]]) == Suggestion(3, (5, 8, 6))
     assert suggest([]) == Suggestion(None, ())
