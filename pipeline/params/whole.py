@@ -11,7 +11,7 @@ from pipeline.params.stages import (
     ReportParams,
     RunParams,
 )
-from pipeline.params.train import TrainParams
+from pipeline.params.train import CaeParams, TrainParams
 from pipeline.params.types import Group
 
 
@@ -48,4 +48,15 @@ def find_inconsistencies(params: Params) -> list[str]:
         )
     if params.train.warmup_epochs and not params.train.pgg.weight:
         problems.append("train.warmup_epochs: warm-up trains on pyramid labels only, so train.pgg.weight cannot be 0")
+    return problems + _find_cae_inconsistencies(params.train.cae)
+
+
+def _find_cae_inconsistencies(cae: CaeParams) -> list[str]:
+    problems = []
+    if cae.scales != sorted(set(cae.scales)):
+        problems.append(f"train.cae.scales: {cae.scales} must ascend without repetition, as in [1, 2]")
+    if cae.neighbourhood == "nonlocal" and cae.scales != [1]:
+        problems.append(f"train.cae.scales: {cae.scales} are scales of a window; give [1] with neighbourhood nonlocal")
+    if cae.mix == "fixed" and not 0 <= cae.gamma <= 1:
+        problems.append(f"train.cae.gamma: {cae.gamma} is the context's share with mix fixed; give 0 to 1")
     return problems

@@ -12,7 +12,7 @@ from torch import nn
 from pipeline.backbones.encoder import Encoder, build_encoder, load_weights, save_weights
 from pipeline.params import CaeParams, PyramidLossParams
 from pipeline.runtime.artifacts import Artifact, write_json
-from pipeline.segmentation.cae import ContextAwareEmbedding
+from pipeline.segmentation.cae import ContextAwareEmbedding, build_appearance
 from pipeline.segmentation.losses import prototype_logits
 
 
@@ -28,22 +28,34 @@ class Segmenter(nn.Module):
     """Maps normalised images to cluster scores.
 
     Attributes:
+        appearance: Gives the embedding what makes neighbours alike; None where the features alone serve.
         prototypes: float32 (K, D), the final ones; zeros until training ends.
         architecture: What `build_segmenter` needs to make the same network again.
     """
 
     prototypes: torch.Tensor
 
-    def __init__(self, encoder: Encoder, embedding: nn.Module, k: int, architecture: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        embedding: nn.Module,
+        k: int,
+        architecture: dict[str, Any],
+        *,
+        appearance: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.embedding = embedding
+        self.appearance = appearance
         self.register_buffer("prototypes", torch.zeros(k, encoder.architecture["channels"]))
         self.architecture = architecture
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Unit embeddings of normalised images: (B, 3, H, W) to float32 (B, D, H/4, W/4)."""
-        embedding: torch.Tensor = self.embedding(self.encoder(images))
+        features = self.encoder(images)
+        maps = () if self.appearance is None else (self.appearance(images, features),)
+        embedding: torch.Tensor = self.embedding(features, *maps)
         return embedding
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -84,24 +96,21 @@ def build_segmenter(
         encoder: Architecture of the encoder, as its side-car has it.
         k: Pixel clusters K.
         cae: Group `train.cae` as plain values.
-        start: An encoder with weights to begin with; else random weights.
+        start: An encoder with weights to begin with; else random weights. With appearance `backbone`, a frozen copy is
+            made of it as it is now.
         seed: Seed of random weights.
     """
     body = start or build_encoder(**encoder, seed=seed)
     settings = CaeParams(**cae)
     embedding: nn.Module = UnitNorm()
+    appearance = None
     if settings.enabled:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            embedding = ContextAwareEmbedding(
-                encoder["channels"],
-                radius=settings.radius,
-                dilation=settings.dilation,
-                sigma=settings.sigma,
-                temperature=settings.temperature,
-                gamma=settings.gamma,
-            )
-    return Segmenter(body, embedding, k, {"encoder": encoder, "k": k, "cae": settings.model_dump()})
+            embedding = ContextAwareEmbedding(encoder["channels"], settings)
+        appearance = build_appearance(settings.appearance, body)
+    architecture = {"encoder": encoder, "k": k, "cae": settings.model_dump()}
+    return Segmenter(body, embedding, k, architecture, appearance=appearance)
 
 
 def save_segmenter(segmenter: Segmenter, folder: Path, notes: dict[str, Any]) -> None:
