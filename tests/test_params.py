@@ -63,7 +63,7 @@ def test_parameters_are_frozen():
 @pytest.mark.parametrize(
     ("wrong", "nearest"),
     [
-        ("pgg.clusters", "pgg"),
+        ("pgg.restart", "pgg.restarts"),
         ("train.epoch", "train.epochs"),
         ("train.cae.gama", "train.cae.gamma"),
         ("train.learning_rat", "train.learning_rate"),

@@ -6,6 +6,7 @@ There are no defaults here: `params.yaml` is the one place where a value stands.
 from pipeline.params.reading import known_keys, load_params, parse_params
 from pipeline.params.stages import (
     DataParams,
+    DenseClustersParams,
     EvaluateParams,
     ExtractParams,
     PggParams,
@@ -24,6 +25,7 @@ __all__ = [
     "AppearanceSource",
     "CaeParams",
     "DataParams",
+    "DenseClustersParams",
     "EvaluateParams",
     "ExtractParams",
     "Group",
