@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 # Optional: an index with another build of torch, such as the CPU one; see the README
 TORCH_INDEX ?=
-# Optional: a file of presets/ without its ending
+# Optional: files of presets/ without their ending, as in PRESET="camvid picie"; later ones win
 PRESET ?=
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli import flatten_keys, merge_overrides
 from pipeline.errors import ParamsError
 from pipeline.params import Params, known_keys, load_params, parse_params
+from pipeline.params.presets import flatten_keys, merge_overrides
 from pipeline.yaml_reader import read_yaml
 
 ROOT = Path(__file__).parents[1]
