@@ -11,6 +11,7 @@ import typer
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.params.presets import read_presets, spell_flags
+from pipeline.runtime.interrupts import Interrupted
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger, start_logging
 
@@ -32,6 +33,22 @@ def preset(
 ) -> None:
     """Print presets as flags: dvc exp run $(fs4 preset camvid picie)."""
     typer.echo(" ".join(spell_flags(read_presets(names))))
+
+
+@app.command()
+def baselines(
+    data: Annotated[str, typer.Option(help="Absolute path of a folder of images; without it, the sample set.")] = "",
+    preset: Annotated[str, typer.Option(help="Presets of the data, as in camvid.")] = "",
+    seeds: Annotated[str, typer.Option(help="Training seeds, with blanks between.")] = "0",
+    only: Annotated[str, typer.Option(help="Baselines to run, with blanks between; without it, all.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Make all experiments again.")] = False,
+) -> None:
+    """Run the baselines as DVC experiments, record each as it ends, and print the table."""
+    from pipeline.experiments.baselines import run_baselines
+    from pipeline.report.results import baselines_table
+
+    runs = run_baselines(data, preset.split(), seeds, only.split(), force=force, results=RESULTS)
+    typer.echo(baselines_table(RESULTS, runs[0].data))
 
 
 @app.command()
@@ -87,3 +104,6 @@ def main() -> None:
     except PipelineError as error:
         log.error("%s", error)
         raise SystemExit(error.exit_code) from None
+    except Interrupted as interrupted:
+        log.error("stopped by %s; run again to go on from what is finished", interrupted)
+        raise SystemExit(interrupted.exit_code) from None
