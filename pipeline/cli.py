@@ -11,7 +11,7 @@ import typer
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.params.presets import read_presets, spell_flags
-from pipeline.runtime.interrupts import Interrupted
+from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger, start_logging
 
@@ -47,6 +47,7 @@ def baselines(
     from pipeline.experiments.baselines import run_baselines
     from pipeline.report.results import baselines_table
 
+    StopSignal().install()
     runs = run_baselines(data, preset.split(), seeds, only.split(), force=force, results=RESULTS)
     typer.echo(baselines_table(RESULTS, runs[0].data))
 
