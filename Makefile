@@ -4,15 +4,20 @@ VENV := .venv
 READY := $(VENV)/.ready
 # Optional: an index with another build of torch, such as the CPU one; see the README
 TORCH_INDEX ?=
-# Optional: a file of presets/ without its ending
+# Optional: files of presets/ without their ending, as in PRESET="camvid picie"; later ones win
 PRESET ?=
+# For `make baselines`: training seeds, an absolute path of images, some of the baselines, and whether to start over
+SEEDS ?= 0
+DATA ?=
+ONLY ?=
+FORCE ?=
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # DVC and its helpers need none of the user's site-packages
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test check format clean
+.PHONY: help env repro baselines test check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +36,10 @@ repro: env ## run the whole graph; PRESET=tiny applies presets/tiny.yaml for thi
 	@echo
 	@dvc metrics show
 	@echo "Report: $(CURDIR)/data/report/index.html"
+
+baselines: env ## run all baselines; DATA=/path PRESET=camvid SEEDS="0 1 2" ONLY="picie fs4" FORCE=1
+	@fs4 baselines --seeds "$(SEEDS)" $(if $(DATA),--data "$(DATA)") $(if $(PRESET),--preset "$(PRESET)") \
+		$(if $(ONLY),--only "$(ONLY)") $(if $(FORCE),--force)
 
 test: env ## run all tests
 	python -m pytest

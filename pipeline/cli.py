@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import typer
 
-from pipeline.errors import ParamsError, PipelineError
-from pipeline.params import load_params, parse_params
+from pipeline.errors import PipelineError
+from pipeline.params import load_params
+from pipeline.params.presets import read_presets, spell_flags
+from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger, start_logging
-from pipeline.yaml_reader import read_yaml
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 log = get_logger("cli")
-PRESETS = Path("presets")
 RESULTS = Path("docs/results")
 
 
@@ -27,17 +26,30 @@ def _root() -> None:
 
 
 @app.command()
-def preset(name: str = typer.Argument(help="A file of presets/ without its ending.")) -> None:
-    """Print a preset as flags: dvc exp run $(fs4 preset tiny)."""
-    path = PRESETS / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml"))) or "none"
-        raise ParamsError(f"{path}: no such preset; known here: {known}")
-    overrides = read_yaml(path)
-    if not isinstance(overrides, dict):
-        raise ParamsError(f"{path}: expected groups of keys as in params.yaml, found {overrides!r}")
-    parse_params(merge_overrides(read_yaml(Path("params.yaml")), overrides), name=f"params.yaml with {path}")
-    typer.echo(" ".join(f"-S {key}={_spelled(value)}" for key, value in flatten_keys(overrides)))
+def preset(
+    names: Annotated[
+        list[str], typer.Argument(help="Files of presets/ without their ending; where two differ, the last wins.")
+    ],
+) -> None:
+    """Print presets as flags: dvc exp run $(fs4 preset camvid picie)."""
+    typer.echo(" ".join(spell_flags(read_presets(names))))
+
+
+@app.command()
+def baselines(
+    data: Annotated[str, typer.Option(help="Absolute path of a folder of images; without it, the sample set.")] = "",
+    preset: Annotated[str, typer.Option(help="Presets of the data, as in camvid.")] = "",
+    seeds: Annotated[str, typer.Option(help="Training seeds, with blanks between.")] = "0",
+    only: Annotated[str, typer.Option(help="Baselines to run, with blanks between; without it, all.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Make all experiments again.")] = False,
+) -> None:
+    """Run the baselines as DVC experiments, record each as it ends, and print the table."""
+    from pipeline.experiments.baselines import run_baselines
+    from pipeline.report.results import baselines_table
+
+    StopSignal().install()
+    runs = run_baselines(data, preset.split(), seeds, only.split(), force=force, results=RESULTS)
+    typer.echo(baselines_table(RESULTS, runs[0].data))
 
 
 @app.command()
@@ -85,24 +97,6 @@ def clean() -> None:
     typer.echo(f"{size / 1e6:.1f} MB removed from {SCRATCH}")
 
 
-def merge_overrides(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """A copy of nested groups with some values replaced; lists are replaced whole."""
-    merged = dict(base)
-    for key, value in overrides.items():
-        inner = merged.get(key)
-        merged[key] = merge_overrides(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def flatten_keys(groups: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Full keys and values of nested groups, in order."""
-    for key, value in groups.items():
-        if isinstance(value, dict):
-            yield from flatten_keys(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def main() -> None:
     """Entry point: errors meant for the user are one line and an exit code."""
     start_logging()
@@ -111,15 +105,6 @@ def main() -> None:
     except PipelineError as error:
         log.error("%s", error)
         raise SystemExit(error.exit_code) from None
-
-
-def _spelled(value: Any) -> str:
-    """A value without blanks, as the shell must see it."""
-    if isinstance(value, list):
-        return "[" + ",".join(_spelled(item) for item in value) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = str(value)
-    if any(character.isspace() for character in text):
-        raise ParamsError(f"{text!r} has blanks, which the shell would split; presets take values without")
-    return text
+    except Interrupted as interrupted:
+        log.error("stopped by %s; run again to go on from what is finished", interrupted)
+        raise SystemExit(interrupted.exit_code) from None

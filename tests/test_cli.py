@@ -9,12 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import cli
-from pipeline.errors import InputError, ParamsError
-from pipeline.params import parse_params
+from pipeline.errors import InputError
+from pipeline.params.presets import flatten_keys
 from pipeline.runtime.locks import hold
 from pipeline.yaml_reader import read_yaml
 
 ROOT = Path(__file__).parents[1]
+PRESET_NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -38,43 +39,26 @@ def fs4(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_a_preset_is_printed_as_flags(project):
+def test_presets_are_printed_as_flags_and_the_last_one_wins(project):
     (project / "presets" / "fast.yaml").write_text(
-        "extract:\n  levels: [1, 2]\ntrain:\n  learning_rate: 1e-05\n  cae:\n    enabled: false\n  k: 7\n"
+        "extract:\n  levels: [1, 2]\ntrain:\n  learning_rate: 1e-05\n  k: 7\n"
     )
-    flags = "-S extract.levels=[1,2] -S train.learning_rate=1e-05 -S train.cae.enabled=false -S train.k=7\n"
+    (project / "presets" / "plain.yaml").write_text("train:\n  k: 5\n  cae:\n    enabled: false\n")
+    flags = "-S extract.levels=[1,2] -S train.learning_rate=1e-05 -S train.k=7\n"
     assert run("preset", "fast") == flags
+    flags = flags.replace("k=7", "k=5 -S train.cae.enabled=false")
+    assert run("preset", "fast", "plain") == flags
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+@pytest.mark.parametrize("name", PRESET_NAMES)
 def test_the_flags_of_every_preset_mean_its_values(name, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     flags = run("preset", name).split()
     assert flags[::2] == ["-S"] * (len(flags) // 2)
-    expected = dict(cli.flatten_keys(read_yaml(ROOT / "presets" / f"{name}.yaml")))
+    expected = dict(flatten_keys(read_yaml(ROOT / "presets" / f"{name}.yaml")))
     file = tmp_path / "flags.yaml"
     file.write_text("\n".join(flag.replace("=", ": ", 1) for flag in flags[1::2]))
     assert read_yaml(file) == expected
-
-
-def test_a_preset_must_exist_and_fit_the_parameters(project):
-    (project / "presets" / "bad.yaml").write_text("train:\n  kk: 3\n")
-    with pytest.raises(ParamsError, match=r"presets/x\.yaml: no such preset; known here: bad$"):
-        run("preset", "x")
-    with pytest.raises(ParamsError, match=r"presets/bad\.yaml: train\.kk: unknown key"):
-        run("preset", "bad")
-
-
-def test_merging_replaces_values_and_keeps_the_rest():
-    base = {"a": {"b": 1, "c": [1, 2]}, "d": 4}
-    merged = cli.merge_overrides(base, {"a": {"c": [3]}, "e": {"f": 5}})
-    assert merged == {"a": {"b": 1, "c": [3]}, "d": 4, "e": {"f": 5}}
-    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 4}
-
-
-def test_merging_nothing_changes_nothing():
-    raw = read_yaml(ROOT / "params.yaml")
-    assert parse_params(cli.merge_overrides(raw, {})) == parse_params(raw)
 
 
 def test_clean_removes_resume_state_and_says_how_much(project):

@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli import flatten_keys, merge_overrides
 from pipeline.errors import ParamsError
 from pipeline.params import Params, known_keys, load_params, parse_params
+from pipeline.params.presets import flatten_keys, merge_overrides
 from pipeline.yaml_reader import read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -105,8 +105,10 @@ def test_an_unknown_key_is_named_in_full_with_its_nearest(wrong, nearest):
         ("train.cae.top", 0),
         ("train.cae.mix", 0.5),
         ("train.cae.exclude_self", 1),
-        ("data.resize", 100),
+        ("data.resize", 31),
         ("data.resize", 0),
+        ("data.crop_size", 33),
+        ("data.crop_size", -32),
         ("data.crop", "centre"),
         ("data.seed", 2**31),
         ("data.max_bad_fraction", 1.5),
@@ -180,7 +182,12 @@ def test_a_misspelled_group_is_missing_and_unknown():
     [
         ({"extract.levels": [4, 2]}, "must ascend"),
         ({"extract.levels": [2, 2]}, "must ascend"),
-        ({"extract.levels": [1, 2000]}, "2000 cells a side do not fit into data.resize"),
+        ({"extract.levels": [1, 2000]}, "2000 cells a side do not fit into a frame of short side 128"),
+        ({"extract.levels": [1, 40], "data.crop_size": 32}, "40 cells a side do not fit into a frame of short side 32"),
+        ({"data.resize": 100}, "data.resize: 100 is not a multiple of 32; the nearest is 96"),
+        ({"data.resize": 100, "data.crop": "none"}, "data.resize: 100 is not a multiple of 32"),
+        ({"data.crop": "none", "data.crop_size": 64}, "data.crop_size: 64 needs data.crop center, found none"),
+        ({"data.crop_size": 160}, "data.crop_size: 160 is more than data.resize 128"),
         ({"pgg.k": [5, 5]}, "2 values for the 4 levels of extract.levels; give one number, or one per level"),
         ({"train.warmup_epochs": 100}, "is more than train.epochs"),
         ({"train.warmup_epochs": 1, "train.pgg.weight": 0.0}, "train.pgg.weight cannot be 0"),

@@ -19,18 +19,27 @@ class Frame:
     """How images are brought to a common size.
 
     Attributes:
-        resize: Short side of the frame in pixels, a multiple of 32.
-        crop: "center" keeps the square in the middle; "none" the whole image, but for what is trimmed centrally
+        resize: Length in pixels to which the short side of the image is brought; a multiple of 32, unless `crop_size`
+            cuts it.
+        crop: "center" keeps a square in the middle; "none" the whole image, but for what is trimmed centrally
             off the long side to get a multiple of 32 and at most three times the short side.
+        crop_size: Side of the square in pixels, a multiple of 32, at most `resize`; 0: the whole short side.
     """
 
     resize: int
     crop: str
+    crop_size: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that no frame has."""
-        if self.resize < STRIDE or self.resize % STRIDE or self.crop not in ("center", "none"):
-            raise ValueError(f"not a frame: resize {self.resize!r}, crop {self.crop!r}")
+        legal = self.crop in ("center", "none") and STRIDE <= self.side <= self.resize and self.side % STRIDE == 0
+        if not legal or (self.crop_size and self.crop == "none"):
+            raise ValueError(f"not a frame: {self}")
+
+    @property
+    def side(self) -> int:
+        """Short side of the frame in pixels, a multiple of 32."""
+        return self.crop_size or self.resize
 
 
 def frame_size(width: int, height: int, frame: Frame) -> tuple[int, int]:
@@ -45,7 +54,7 @@ def frame_size(width: int, height: int, frame: Frame) -> tuple[int, int]:
         (h, w) in pixels, both multiples of 32.
     """
     if frame.crop == "center":
-        return frame.resize, frame.resize
+        return frame.side, frame.side
     short, long = sorted((width, height))
     long_side = min(long * frame.resize // (short * STRIDE) * STRIDE, LONGEST * frame.resize)
     return (long_side, frame.resize) if height > width else (frame.resize, long_side)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class TruthTable:
 def write_images(path: Path, table: ImageTable) -> None:
     """Write `images.parquet`; the rows are sorted, so their order does not matter."""
     limits = {"max_pixels": table.max_pixels, "min_side": table.min_side}
-    frame = {"resize": table.frame.resize, "crop": table.frame.crop, **limits}
+    frame = {**asdict(table.frame), **limits}
     _write(path, _IMAGE_SCHEMA, table.rows, {"frame": json.dumps(frame, sort_keys=True)})
 
 
@@ -119,7 +119,7 @@ def read_images(path: Path) -> ImageTable:
     columns, metadata = _read(path, _IMAGE_SCHEMA)
     try:
         noted = json.loads(metadata[b"frame"])
-        frame = Frame(noted["resize"], noted["crop"])
+        frame = Frame(noted["resize"], noted["crop"], noted["crop_size"])
         return ImageTable(
             [ImageRow(*values) for values in columns], frame, int(noted["max_pixels"]), int(noted["min_side"])
         )

@@ -86,7 +86,7 @@ def prepare_images(params: DataParams, out: Path, *, final: Path, threads: int) 
 
     rows = list(_in_threads(inspect, sources, threads))
     _judge(rows, root, params.max_bad_fraction)
-    table = ImageTable(rows, Frame(params.resize, params.crop), params.max_pixels, params.min_side)
+    table = ImageTable(rows, Frame(params.resize, params.crop, params.crop_size), params.max_pixels, params.min_side)
     write_images(out / "images.parquet", table)
 
     def digest_mask(pair: tuple[SourceImage, ImageRow, Path]) -> TruthRow:

@@ -19,10 +19,10 @@ def _paint_sky(rng: np.random.Generator, canvas: Canvas, horizon: float, low: Co
     sky = make_sky(rng, canvas.height, canvas.width, horizon, top, low)
     canvas.paint((0, 0), np.ones(sky.shape[:2], bool), sky, SKY)
     if rng.random() < balloons:
-        for width in sorted(rng.uniform(12, 44, int(rng.integers(1, 4)))):
+        for width in sorted(rng.uniform(24, 72, int(rng.integers(1, 4)))):
             x = rng.uniform(0.05, 0.95) * canvas.width
             y = rng.uniform(-0.15, 0.6) * max(horizon - width * canvas.unit, 4)
-            paint_balloon(rng, canvas, x, y, width * canvas.unit, float(np.clip(0.9 - width / 48, 0, 1)))
+            paint_balloon(rng, canvas, x, y, width * canvas.unit, float(np.clip(0.9 - width / 70, 0, 1)))
 
 
 def _paint_backdrop(rng: np.random.Generator, canvas: Canvas, base: float, town: float) -> None:
@@ -63,11 +63,11 @@ def _paint_traffic(
     rng: np.random.Generator, canvas: Canvas, ground: Ground, half: float, bend: float, offset: float = 0.0
 ) -> None:
     """Paint cars on a road that runs to the horizon, each in its lane, from far to near."""
-    for near in np.sort(rng.uniform(0.12, 0.95, int(rng.integers(1, 5)))):
+    for near in np.sort(rng.uniform(0.25, 0.98, int(rng.integers(2, 5)))):
         lane = (float(rng.choice([-0.5, 0.5])) * half + offset) * near
         x = ground.vanishing_x + bend * near * (1 - near) * 4 + lane
         base = ground.horizon + near * (ground.height - ground.horizon)
-        paint_car_rear(rng, canvas, x, base, min(half * 0.72 * near, 42 * canvas.unit), float(0.6 * (1 - near)))
+        paint_car_rear(rng, canvas, x, base, min(half * 0.95 * near, 64 * canvas.unit), float(0.6 * (1 - near)))
 
 
 def _draw_ground(rng: np.random.Generator, canvas: Canvas, low: float, high: float) -> Ground:
@@ -127,7 +127,7 @@ def paint_lake(rng: np.random.Generator, canvas: Canvas, low: Colour) -> None:
     edge = canvas.height * (1.0 if shore == "none" else rng.uniform(0.68, 0.85))
     for near in np.sort(rng.uniform(0.08, 0.75, int(rng.integers(3, 7)))):
         base = ground.horizon + near * (edge - ground.horizon)
-        length = (11 + 46 * near) * canvas.unit * rng.uniform(0.8, 1.25)
+        length = (20 + 66 * near) * canvas.unit * rng.uniform(0.8, 1.25)
         paint_boat(rng, canvas, rng.uniform(0, 1) * canvas.width, base, length, float(0.6 * (1 - near)))
     if shore == "field":
         line = edge + 16 * canvas.unit * (make_grid_noise(rng, 1, canvas.width, (1, canvas.width / 3))[0] - 0.5)
@@ -136,7 +136,7 @@ def paint_lake(rng: np.random.Generator, canvas: Canvas, low: Colour) -> None:
         paint_cross_road(rng, canvas, edge, canvas.height)
         for _ in range(int(rng.integers(0, 3))):
             base = rng.uniform(edge + 8 * canvas.unit, canvas.height)
-            paint_car_side(rng, canvas, rng.uniform(0, 1) * canvas.width, base, rng.uniform(24, 46) * canvas.unit, 0)
+            paint_car_side(rng, canvas, rng.uniform(0, 1) * canvas.width, base, rng.uniform(40, 72) * canvas.unit, 0)
     if rng.random() < 0.6:
         for _ in range(int(rng.integers(1, 4))):
             x = canvas.width * float(rng.choice([rng.uniform(-0.05, 0.2), rng.uniform(0.8, 1.05)]))
@@ -204,11 +204,11 @@ def paint_town_front(rng: np.random.Generator, canvas: Canvas, low: Colour) -> N
         paint_water(rng, canvas, ground, below, low)
         for near in np.sort(rng.uniform(0.3, 1.0, int(rng.integers(2, 5)))):
             base = foot + near * (middle - foot)
-            paint_boat(rng, canvas, rng.random() * canvas.width, base, rng.uniform(22, 46) * unit, 0.15)
+            paint_boat(rng, canvas, rng.random() * canvas.width, base, rng.uniform(36, 72) * unit, 0.15)
     paint_cross_road(rng, canvas, first, canvas.height)
     for near in np.sort(rng.uniform(0.15, 1.0, int(rng.integers(1, 4)))):
         base = first + near * (canvas.height - first)
-        paint_car_side(rng, canvas, rng.random() * canvas.width, base, rng.uniform(24, 48) * unit, 0.05)
+        paint_car_side(rng, canvas, rng.random() * canvas.width, base, rng.uniform(38, 72) * unit, 0.05)
 
 
 def paint_farmland(rng: np.random.Generator, canvas: Canvas, low: Colour) -> None:

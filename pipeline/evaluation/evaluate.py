@@ -179,7 +179,7 @@ def _score(
             "classes_counted": classes_counted(matched),
             "images": counts.images[split],
             "pixels": int(matrix.sum()),
-            "resolution": table.frame.resize,
+            "resolution": table.frame.side,
         },
     }
     absent = absent_classes(matched)
@@ -224,8 +224,12 @@ def _describe_clusters(
 
 
 def _frame_text(table: ImageTable) -> str:
-    crop = "square centre crop" if table.frame.crop == "center" else "whole image, trimmed to multiples of 32"
-    return f"short side {table.frame.resize} px, {crop}; images bilinear with antialias, masks nearest"
+    frame = table.frame
+    if frame.crop_size:
+        crop = f"centre crop of {frame.crop_size} px"
+    else:
+        crop = "square centre crop" if frame.crop == "center" else "whole image, trimmed to multiples of 32"
+    return f"short side {frame.resize} px, {crop}; images bilinear with antialias, masks nearest"
 
 
 def _assert_finite(value: Any, key: str = "") -> None:

@@ -39,8 +39,9 @@ class DataParams(Group):
     max_bad_fraction: Fraction
     min_side: Count
     max_pixels: Count
-    resize: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE)]
+    resize: Annotated[int, Field(ge=STRIDE)]
     crop: Literal["center", "none"]
+    crop_size: Annotated[int, Field(ge=0, multiple_of=STRIDE)]
     seed: Seed
     scenes: ScenesParams
 

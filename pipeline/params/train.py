@@ -53,7 +53,7 @@ class TrainParams(Group):
     """Training of the segmenter."""
 
     k: Annotated[int, Field(ge=2, lt=2**15)]
-    epochs: Count
+    epochs: Natural
     batch_size: Count
     learning_rate: Positive
     head_learning_rate: Positive

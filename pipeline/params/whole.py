@@ -12,7 +12,7 @@ from pipeline.params.stages import (
     RunParams,
 )
 from pipeline.params.train import CaeParams, TrainParams
-from pipeline.params.types import Group
+from pipeline.params.types import STRIDE, Group
 
 
 class Params(Group):
@@ -30,12 +30,13 @@ class Params(Group):
 
 def find_inconsistencies(params: Params) -> list[str]:
     """Problems that concern more than one key, one line each with the key, the value and the mend."""
-    problems = []
+    problems = _frame_problems(params.data)
     levels = params.extract.levels
     if levels != sorted(set(levels)):
         problems.append(f"extract.levels: {levels} must ascend without repetition, as in [1, 2, 4, 8]")
-    if levels[-1] > params.data.resize:
-        problems.append(f"extract.levels: {levels[-1]} cells a side do not fit into data.resize {params.data.resize}")
+    side = params.data.crop_size or params.data.resize
+    if levels[-1] > side:
+        problems.append(f"extract.levels: {levels[-1]} cells a side do not fit into a frame of short side {side}")
     if isinstance(params.pgg.k, list) and len(params.pgg.k) != len(levels):
         problems.append(
             f"pgg.k: {params.pgg.k} has {len(params.pgg.k)} values for the {len(levels)} levels of extract.levels; "
@@ -60,3 +61,19 @@ def _find_cae_inconsistencies(cae: CaeParams) -> list[str]:
     if cae.mix == "fixed" and not 0 <= cae.gamma <= 1:
         problems.append(f"train.cae.gamma: {cae.gamma} is the context's share with mix fixed; give 0 to 1")
     return problems
+
+
+def _frame_problems(data: DataParams) -> list[str]:
+    if not data.crop_size and data.resize % STRIDE:
+        nearest = max(STRIDE, round(data.resize / STRIDE) * STRIDE)
+        return [
+            f"data.resize: {data.resize} is not a multiple of {STRIDE}; the nearest is {nearest}, "
+            "or cut a square with data.crop_size"
+        ]
+    if data.crop_size and data.crop != "center":
+        return [f"data.crop_size: {data.crop_size} needs data.crop center, found {data.crop}; for whole images give 0"]
+    if data.crop_size > data.resize:
+        return [
+            f"data.crop_size: {data.crop_size} is more than data.resize {data.resize}, the side that it is cut from"
+        ]
+    return []

@@ -6,7 +6,7 @@ from PIL import Image
 
 from pipeline.data.frames import Frame, frame_box, frame_size, mask_to_frame, to_frame
 
-CENTER, WHOLE = Frame(64, "center"), Frame(64, "none")
+CENTER, WHOLE, CUT = Frame(64, "center"), Frame(64, "none"), Frame(100, "center", 64)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ CENTER, WHOLE = Frame(64, "center"), Frame(64, "none")
         (1, 1, WHOLE, (64, 64)),
         (1, 10**9, WHOLE, (192, 64)),
         (63, 63, WHOLE, (64, 64)),
+        (480, 360, CUT, (64, 64)),
+        (17, 1000, CUT, (64, 64)),
     ],
 )
 def test_size_of_the_frame(width, height, frame, size):
@@ -45,6 +47,32 @@ def test_every_frame_is_a_legal_one_inside_the_image(width, height, resize, cent
     assert abs(top - (height - bottom)) < 2.0
 
 
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(32, 300), st.sampled_from([32, 64, 224]))
+def test_a_smaller_square_is_the_middle_of_the_larger_one(width, height, resize, side):
+    resize = max(resize, side)
+    frame = Frame(resize, "center", side)
+    assert frame_size(width, height, frame) == (side, side)
+    left, top, right, bottom = frame_box(width, height, frame)
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    assert right - left == pytest.approx(bottom - top) == pytest.approx(min(width, height) * side / resize)
+    assert abs(left - (width - right)) < 2.0
+    assert abs(top - (height - bottom)) < 2.0
+
+
+def test_a_square_as_large_as_the_short_side_changes_nothing():
+    image = np.random.default_rng(3).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(to_frame(image, Frame(64, "center", 64)), to_frame(image, CENTER))
+
+
+def test_a_smaller_square_shows_what_resizing_and_cutting_show():
+    row, column = np.mgrid[:360, :480]
+    image = np.stack([column // 2, row // 2, (row + column) // 4], axis=2).astype(np.uint8)
+    resized = np.asarray(Image.fromarray(image).resize((320, 240), Image.Resampling.BILINEAR))
+    expected = resized[40:200, 80:240].transpose(2, 0, 1).astype(int)
+    assert abs(to_frame(image, Frame(240, "center", 160)).astype(int) - expected).max() <= 1
+
+
 @pytest.mark.parametrize("crop", ["center", "none"])
 def test_an_image_at_the_scale_of_the_frame_is_only_cut(crop):
     image = np.random.default_rng(0).integers(0, 256, (64, 101, 3), dtype=np.uint8)
@@ -62,9 +90,13 @@ def test_resizing_is_pillows_antialiased_bilinear():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.integers(1, 400), st.integers(1, 400), st.sampled_from(["center", "none"]))
-def test_image_and_mask_have_the_same_geometry(data, width, height, crop):
-    frame = Frame(32, crop)
+@given(
+    st.data(),
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.sampled_from([Frame(32, "center"), Frame(32, "none"), Frame(50, "center", 32)]),
+)
+def test_image_and_mask_have_the_same_geometry(data, width, height, frame):
     x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
     mask = np.zeros((height, width), np.uint8)
@@ -76,7 +108,7 @@ def test_image_and_mask_have_the_same_geometry(data, width, height, crop):
     assert (labels[framed == 1.0] == 1).all()
     assert (labels[framed == 0.0] == 0).all()
     # and the square's area agrees to within half a frame pixel around its rim
-    scale = min(height, width) / 32
+    scale = min(height, width) / frame.resize
     rim = 2 * ((x1 - x0) + (y1 - y0)) / scale + 4
     assert abs(framed.sum() - labels.sum()) <= rim
 
@@ -96,7 +128,19 @@ def test_an_extreme_image_is_cut_before_it_is_enlarged():
     assert mask_to_frame(strip[:, :, 0], WHOLE).shape == (64, 192)
 
 
-@pytest.mark.parametrize(("resize", "crop"), [(0, "center"), (33, "none"), (64, "middle")])
-def test_only_legal_frames_can_be_made(resize, crop):
+@pytest.mark.parametrize(
+    ("resize", "crop", "crop_size"),
+    [
+        (0, "center", 0),
+        (33, "none", 0),
+        (64, "middle", 0),
+        (240, "center", 0),
+        (240, "center", 100),
+        (240, "center", 256),
+        (240, "center", -32),
+        (64, "none", 32),
+    ],
+)
+def test_only_legal_frames_can_be_made(resize, crop, crop_size):
     with pytest.raises(ValueError, match="not a frame"):
-        Frame(resize, crop)
+        Frame(resize, crop, crop_size)

@@ -24,12 +24,15 @@ def row(split: str, name: str, sha256: str = "", verdict: str = "ok") -> ImageRo
 
 ROWS = [row("train", "a.jpg"), row("train", "ü b.jpg", verdict="truncated"), row("val", "a.jpg", "v")]
 TABLE = ImageTable(ROWS, Frame(64, "none"), max_pixels=10**10, min_side=16)
+CUT = ImageTable(ROWS, Frame(100, "center", 64), max_pixels=10**10, min_side=16)
 TRUTH = TruthTable([TruthRow("train/a.jpg", "train", "m/a.png", "5")], '{"classes": []}')
 
 
 def test_images_survive_the_file_whatever_their_order(tmp_path):
     write_images(tmp_path / "one.parquet", TABLE)
     assert read_images(tmp_path / "one.parquet") == TABLE
+    write_images(tmp_path / "cut.parquet", CUT)
+    assert read_images(tmp_path / "cut.parquet") == CUT
     shuffled = ImageTable(ROWS[::-1], TABLE.frame, TABLE.max_pixels, TABLE.min_side)
     write_images(tmp_path / "two.parquet", shuffled)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
@@ -76,7 +79,7 @@ def test_missing_and_foreign_tables_are_named(tmp_path):
     table = pq.ParquetFile(path).read()
     pq.write_table(table.replace_schema_metadata({}), path)
     assert_unusable(path, "frame")
-    pq.write_table(table.replace_schema_metadata({"frame": '{"resize": 5, "crop": "none"}'}), path)
+    pq.write_table(table.replace_schema_metadata({"frame": '{"resize": 5, "crop": "none", "crop_size": 0}'}), path)
     assert_unusable(path, "frame")
     pq.write_table(table.set_column(1, "split", pa.array([None, "a", "b"], pa.string())), path)
     assert_unusable(path, "empty cells")

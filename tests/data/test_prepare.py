@@ -25,6 +25,7 @@ def params(root: Path | str, **changes) -> DataParams:
         "max_pixels": 10_000,
         "resize": 32,
         "crop": "center",
+        "crop_size": 0,
         "seed": 0,
         "scenes": SCENES,
     }

@@ -33,7 +33,7 @@ def read_files(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def scenes() -> list[tuple[np.ndarray, np.ndarray]]:
-    return [render_scene(generator(3, "scenes/train", index), 96, 120) for index in range(60)]
+    return [render_scene(generator(3, "scenes/train", index), 96, 120) for index in range(100)]
 
 
 def test_set_has_the_layout_of_an_input_folder(tmp_path: Path) -> None:

@@ -124,6 +124,13 @@ def test_perfect_labels_score_100_under_any_names(project):
     assert sum(shares.values()) == pytest.approx(100.0)
 
 
+def test_the_frame_that_was_scored_is_told(project):
+    project.table = replace(project.table, frame=Frame(100, "center", SIDE))
+    result = project.evaluate()
+    assert result.metrics["protocol"]["resolution"] == SIDE
+    assert result.protocol["frame"].startswith(f"short side 100 px, centre crop of {SIDE} px; ")
+
+
 def test_label_maps_and_gallery_are_complete(project):
     result = project.evaluate()
     maps = [(shown.image_id, shown.split, shown.decode()) for shown in iterate_label_maps(result.artifact)]

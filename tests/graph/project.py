@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.cli import merge_overrides
+from pipeline.params.presets import merge_overrides
 from pipeline.runtime.artifacts import open_artifact
 from pipeline.runtime.digests import file_digest
 from pipeline.yaml_reader import read_yaml

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from pipeline.backbones.encoder import build_encoder
-from pipeline.cli import merge_overrides
 from pipeline.data.views import Geometric
 from pipeline.params import DenseClustersParams, parse_params
+from pipeline.params.presets import merge_overrides
 from pipeline.pretext.dense_clusters import DenseClusters, swapped_loss
 from pipeline.yaml_reader import read_yaml
 

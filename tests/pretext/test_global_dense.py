@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.backbones.encoder import build_encoder
-from pipeline.cli import merge_overrides
 from pipeline.data.views import Geometric
 from pipeline.params import parse_params
+from pipeline.params.presets import merge_overrides
 from pipeline.pretext.contrast import nt_xent
 from pipeline.pretext.global_dense import GlobalDense
 from pipeline.yaml_reader import read_yaml

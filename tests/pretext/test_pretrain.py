@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pipeline.backbones.encoder import build_encoder
-from pipeline.cli import merge_overrides
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams, parse_params
+from pipeline.params.presets import merge_overrides
 from pipeline.pretext.dense_clusters import DenseClusters
 from pipeline.pretext.global_dense import GlobalDense
 from pipeline.pretext.pretrain import COLLAPSE_AFTER, PretextTrainee, pretrain_encoder

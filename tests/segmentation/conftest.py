@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pipeline.backbones.encoder import build_encoder
-from pipeline.cli import merge_overrides
 from pipeline.params import TrainParams, parse_params
+from pipeline.params.presets import merge_overrides
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.segmentation.model import build_segmenter
 from pipeline.segmentation.trainee import PyramidLevel, SegmenterTrainee

@@ -95,6 +95,15 @@ def test_neither_guidance_nor_context_is_needed(tmp_path, train):
     assert plain.segmenter.architecture["cae"]["enabled"] is False
 
 
+def test_without_epochs_the_features_themselves_are_clustered(tmp_path, train):
+    plain = train(tmp_path, epochs=0, pgg={"weight": 0.0}, cae={"enabled": False})
+    assert plain.curves.rows == []
+    start = build_encoder("resnet18", 8, 0).state_dict()
+    assert all(torch.equal(value, start[key]) for key, value in plain.segmenter.encoder.state_dict().items())
+    assert sum(plain.statistics["sizes"]) == 240
+    assert plain.segmenter.prototypes.norm(dim=1).min() > 0
+
+
 def test_mixed_precision_trains_as_well(tmp_path, train):
     rough = train(tmp_path, epochs=1, precision="bf16")
     assert math.isfinite(rough.curves.rows[0]["loss"])

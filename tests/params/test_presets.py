@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ParamsError
+from pipeline.params import parse_params
+from pipeline.params.presets import flatten_keys, merge_overrides, read_presets, spell_flags
+from pipeline.yaml_reader import read_yaml
+
+ROOT = Path(__file__).parents[2]
+RAW = read_yaml(ROOT / "params.yaml")
+FLAT = dict(flatten_keys(RAW))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def changes(name: str) -> dict[str, object]:
+    return dict(flatten_keys(read_yaml(ROOT / "presets" / f"{name}.yaml")))
+
+
+def test_presets_must_exist_and_fit_the_parameters(project):
+    (project / "presets" / "bad.yaml").write_text("train:\n  kk: 3\n")
+    (project / "presets" / "list.yaml").write_text("[1]\n")
+    with pytest.raises(ParamsError, match=r"presets/x\.yaml: no such preset; known here: bad, list$"):
+        read_presets(["x"])
+    with pytest.raises(ParamsError, match=r"presets/bad\.yaml: train\.kk: unknown key"):
+        read_presets(["bad"])
+    with pytest.raises(ParamsError, match=r"presets/list\.yaml: expected groups of keys"):
+        read_presets(["list"])
+
+
+def test_presets_are_checked_together_not_each_alone(project):
+    (project / "presets" / "many.yaml").write_text("train:\n  warmup_epochs: 20\n")
+    (project / "presets" / "long.yaml").write_text("train:\n  epochs: 30\n")
+    assert read_presets(["long", "many"]) == {"train": {"epochs": 30, "warmup_epochs": 20}}
+    with pytest.raises(ParamsError, match=r"params\.yaml with presets/many\.yaml: train\.warmup_epochs"):
+        read_presets(["many"])
+
+
+def test_merging_replaces_values_and_keeps_the_rest():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 4}
+    merged = merge_overrides(base, {"a": {"c": [3]}, "e": {"f": 5}})
+    assert merged == {"a": {"b": 1, "c": [3]}, "d": 4, "e": {"f": 5}}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 4}
+
+
+def test_merging_nothing_changes_nothing():
+    assert parse_params(merge_overrides(RAW, {})) == parse_params(RAW)
+
+
+def test_values_with_blanks_cannot_be_flags():
+    with pytest.raises(ParamsError, match="has blanks"):
+        spell_flags({"report": {"title": "a b"}})
+
+
+def test_fs4_is_the_default():
+    assert all(FLAT[key] == value for key, value in changes("fs4").items())
+
+
+@pytest.mark.parametrize(
+    ("name", "differs"), [("picie+pgg", {"train.pgg.weight"}), ("picie+cae", {"train.cae.enabled"})]
+)
+def test_a_module_is_all_that_is_added_to_picie(name, differs):
+    plain, guided = FLAT | changes("picie"), FLAT | changes(name)
+    assert {key for key in FLAT if plain[key] != guided[key]} == differs
+    assert all(guided[key] == changes("fs4")[key] for key in differs)
+
+
+@pytest.mark.parametrize("name", ["features", "picie", "picie+pgg", "picie+cae", "fs4"])
+def test_baselines_share_all_stages_before_the_training(name):
+    assert {key.split(".")[0] for key in changes(name)} == {"train"}
+    assert not {"train.k", "train.seed", "train.batch_size"} & changes(name).keys()
