@@ -18,9 +18,10 @@ from pipeline.params import TrainParams
 from pipeline.runtime.device import autocast
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.runtime.randomness import generator
+from pipeline.segmentation.guidance import PyramidLevel, min_margin
 from pipeline.segmentation.model import Segmenter, build_segmenter
 from pipeline.segmentation.pixel_clustering import PixelSample, fit_prototypes
-from pipeline.segmentation.trainee import PyramidLevel, SegmenterTrainee, min_margin
+from pipeline.segmentation.trainee import SegmenterTrainee
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 from pipeline.training.loop import Loader, run_epochs

@@ -13,8 +13,9 @@ from pipeline.backbones.encoder import build_encoder
 from pipeline.cli import merge_overrides
 from pipeline.params import TrainParams, parse_params
 from pipeline.runtime.interrupts import StopSignal
+from pipeline.segmentation.guidance import PyramidLevel
 from pipeline.segmentation.model import build_segmenter
-from pipeline.segmentation.trainee import PyramidLevel, SegmenterTrainee
+from pipeline.segmentation.trainee import SegmenterTrainee
 from pipeline.segmentation.training import train_segmenter
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves

@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +7,6 @@ import torch.nn.functional as F
 from pipeline.data.views import apply_geometric, apply_photometric, draw_geometric, draw_photometric, normalise
 from pipeline.errors import TrainingError
 from pipeline.segmentation.losses import cluster_weights
-from pipeline.segmentation.trainee import min_margin
 
 BATCH = [4, 0, 2]
 
@@ -20,15 +18,15 @@ def losses_of(toy, images, epoch=0):
 def test_an_epoch_begins_with_prototypes_for_both_views(trainee):
     toy = trainee()
     toy.begin_epoch(0)
-    assert toy.prototypes.shape == (2, 4, 8)
-    assert not torch.equal(toy.prototypes[0], toy.prototypes[1])
-    assert toy.prototypes.norm(dim=2).max() <= 1 + 1e-5
-    assert toy.cluster_sizes.sum(1).tolist() == [240, 240]
-    assert set(toy.monitors) == {"effective_rank"}
+    assert toy.prototypes.centroids.shape == (2, 4, 8)
+    assert not torch.equal(toy.prototypes.centroids[0], toy.prototypes.centroids[1])
+    assert toy.prototypes.centroids.norm(dim=2).max() <= 1 + 1e-5
+    assert toy.prototypes.sizes.sum(1).tolist() == [240, 240]
+    assert set(toy.monitors.values) == {"effective_rank"}
     assert toy.segmenter.training
     toy.begin_epoch(1)
-    assert set(toy.monitors) == {"effective_rank", "nmi"}
-    assert 0 <= toy.monitors["nmi"] <= 1
+    assert set(toy.monitors.values) == {"effective_rank", "nmi"}
+    assert 0 <= toy.monitors.values["nmi"] <= 1
 
 
 def test_the_pixel_loss_is_the_mean_within_and_across_views(trainee, images):
@@ -47,15 +45,15 @@ def test_the_pixel_loss_is_the_mean_within_and_across_views(trainee, images):
         first = toy.segmenter.embed(normalise(apply_geometric(one, crop, (32, 32))))
         second = F.normalize(apply_geometric(toy.segmenter.embed(normalise(two)), crop, (8, 8)), dim=1)
         rows = [e.permute(0, 2, 3, 1).flatten(0, 2) for e in (first, second)]
-        labels = [torch.cdist(e, mu).argmin(1) for e, mu in zip(rows, toy.prototypes, strict=True)]
+        labels = [torch.cdist(e, mu).argmin(1) for e, mu in zip(rows, toy.prototypes.centroids, strict=True)]
         terms = [
-            F.cross_entropy(rows[e] @ toy.prototypes[mu].T / params.temperature, labels[mu])
+            F.cross_entropy(rows[e] @ toy.prototypes.centroids[mu].T / params.temperature, labels[mu])
             for e, mu in ((0, 0), (1, 1), (0, 1), (1, 0))
         ]
     torch.testing.assert_close(found["pixel_loss"], torch.stack(terms).mean(), atol=1e-4, rtol=1e-4)
     assert torch.equal(found["loss"], found["pixel_loss"])
     counted = torch.bincount(torch.cat(labels), minlength=4)
-    assert (toy.histogram - counted).abs().sum() <= 4
+    assert (toy.monitors.histogram - counted).abs().sum() <= 4
 
 
 def test_the_pyramid_loss_is_added_with_its_weight_and_trains_the_heads(trainee, images):
@@ -65,16 +63,16 @@ def test_the_pyramid_loss_is_added_with_its_weight_and_trains_the_heads(trainee,
     assert set(found) == {"loss", "pixel_loss", "pgg_loss", "pgg_top1_level_1", "pgg_top1_level_2"}
     torch.testing.assert_close(found["loss"], found["pixel_loss"] + 0.7 * found["pgg_loss"])
     found["loss"].backward()
-    trained = [*toy.segmenter.parameters(), *toy.heads.parameters()]
+    trained = [*toy.segmenter.parameters(), *toy.guidance.heads.parameters()]
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in trained)
-    assert toy.heads[1].last.weight.grad.abs().sum() > 0
+    assert toy.guidance.heads[1].last.weight.grad.abs().sum() > 0
 
 
 def test_every_parameter_is_in_the_optimiser_once(trainee):
     toy = trainee()
     groups = toy.optimizer.param_groups
     held = [id(p) for group in groups for p in group["params"]]
-    assert sorted(held) == sorted(id(p) for p in [*toy.segmenter.parameters(), *toy.heads.parameters()])
+    assert sorted(held) == sorted(id(p) for p in [*toy.segmenter.parameters(), *toy.guidance.heads.parameters()])
     assert [group["lr"] for group in groups] == [toy.params.learning_rate, toy.params.head_learning_rate]
     assert toy.learning_rate_factor(0.7) == 1.0
 
@@ -82,7 +80,7 @@ def test_every_parameter_is_in_the_optimiser_once(trainee):
 def test_without_guidance_there_are_no_heads(trainee, images):
     toy = trainee(pgg={"weight": 0.0})
     toy.begin_epoch(0)
-    assert len(toy.heads) == 0
+    assert len(toy.guidance.heads) == 0
     assert set(losses_of(toy, images)) == {"loss", "pixel_loss"}
 
 
@@ -105,8 +103,8 @@ def test_the_warm_up_trains_on_pyramid_labels_only(trainee, images):
 def test_every_variant_gives_a_finite_loss_and_row(trainee, images, kind, head, enabled):
     toy = trainee(cluster_weights=kind, pgg={"head": head}, cae={"enabled": enabled})
     # k-means is tested above; here only the step matters
-    toy.prototypes.copy_(F.normalize(torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0)), dim=2))
-    toy.cluster_sizes.copy_(torch.tensor([[1, 100, 40, 99], [60, 60, 60, 60]]))
+    toy.prototypes.centroids.copy_(F.normalize(torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0)), dim=2))
+    toy.prototypes.sizes.copy_(torch.tensor([[1, 100, 40, 99], [60, 60, 60, 60]]))
     found = losses_of(toy, images)
     found["loss"].backward()
     toy.optimizer.step()
@@ -121,8 +119,8 @@ def test_cluster_weights_change_the_loss(trainee, images):
     values = set()
     for kind in ("uniform", "inverse_sqrt", "proportional"):
         toy = trainee(cluster_weights=kind)
-        toy.prototypes.copy_(torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0)) / 3)
-        toy.cluster_sizes.copy_(torch.tensor([[1, 100, 40, 99], [1, 100, 40, 99]]))
+        toy.prototypes.centroids.copy_(torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0)) / 3)
+        toy.prototypes.sizes.copy_(torch.tensor([[1, 100, 40, 99], [1, 100, 40, 99]]))
         values.add(round(losses_of(toy, images)["pixel_loss"].item(), 6))
     assert len(values) == 3
     assert cluster_weights(torch.tensor([1, 100]), "proportional")[1] > 1
@@ -145,12 +143,12 @@ def test_the_loss_falls_on_a_batch_that_is_learned_by_heart(trainee, images):
 
 def test_one_cluster_that_takes_all_stops_the_run_with_advice(trainee, images):
     toy = trainee(max_share=0.95)
-    toy.prototypes[:] = 0.1  # all equal: the first takes every pixel
+    toy.prototypes.centroids[:] = 0.1  # all equal: the first takes every pixel
     losses_of(toy, images)
     with pytest.raises(TrainingError, match=r"epoch 3: .* largest_share 1\.000 is above train\.max_share 0\.95; lower"):
         toy.end_epoch(2, {"loss": 1.0})
     toy = trainee(min_used=0.5)
-    toy.prototypes[:] = 0.1
+    toy.prototypes.centroids[:] = 0.1
     losses_of(toy, images)
     with pytest.raises(
         TrainingError, match=r"clusters_used 1 of 4 is below train\.min_used 0\.5; lower train\.learning_"
@@ -162,9 +160,9 @@ def test_the_histogram_starts_anew_with_every_epoch(trainee, images):
     toy = trainee()
     toy.begin_epoch(0)
     losses_of(toy, images)
-    assert toy.histogram.sum() == 2 * 3 * 64
+    assert toy.monitors.histogram.sum() == 2 * 3 * 64
     toy.begin_epoch(1)
-    assert toy.histogram.sum() == 0
+    assert toy.monitors.histogram.sum() == 0
 
 
 def test_a_state_comes_back(trainee, images):
@@ -178,11 +176,3 @@ def test_a_state_comes_back(trainee, images):
         one, two = (losses_of(each, images) for each in (toy, other))
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert other.end_epoch(0, {}) == toy.end_epoch(0, {})
-
-
-def test_the_margin_cuts_off_the_least_certain_share():
-    margins = np.random.default_rng(0).random((50, 4)).astype(np.float32)
-    threshold = min_margin(margins, 0.2)
-    assert (margins < threshold).mean() == pytest.approx(0.2, abs=0.01)
-    assert min_margin(margins, 0.0) == float("-inf")
-    assert min_margin(np.zeros(0), 0.2) == float("-inf")
