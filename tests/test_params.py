@@ -98,6 +98,12 @@ def test_an_unknown_key_is_named_in_full_with_its_nearest(wrong, nearest):
         ("train.learning_rate", -1e-5),
         ("train.views.flip", 1),
         ("train.cae", None),
+        ("train.trained", "res5"),
+        ("train.assignment.method", "sinkhorn"),
+        ("train.assignment.teacher_momentum", 1.0),
+        ("train.clustering.prototype_momentum", 1.0),
+        ("train.clustering.final_draws", 0),
+        ("train.clustering.merge", "average"),
         ("train.cae.gamma", float("nan")),
         ("data.resize", 100),
         ("data.resize", 0),
@@ -177,6 +183,12 @@ def test_a_misspelled_group_is_missing_and_unknown():
         ({"pgg.k": [5, 5]}, "2 values for the 4 levels of extract.levels; give one number, or one per level"),
         ({"train.warmup_epochs": 100}, "is more than train.epochs"),
         ({"train.warmup_epochs": 1, "train.pgg.weight": 0.0}, "train.pgg.weight cannot be 0"),
+        ({"train.one_view": True, "train.mse_weight": 0.5}, "train.mse_weight: 0.5 compares two views; set it to 0"),
+        ({"train.clustering.fine_clusters": 3}, "fine_clusters: 3 is less than train.k 9; give more, or 0"),
+        (
+            {"train.one_view": True, "train.clustering.fine_clusters": 20, "train.clustering.merge": "view_confusion"},
+            "train.clustering.merge: view_confusion compares two views; use ward",
+        ),
     ],
 )
 def test_keys_must_fit_each_other(changes, text):

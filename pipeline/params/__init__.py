@@ -15,12 +15,13 @@ from pipeline.params.stages import (
     ScenesParams,
     ViewParams,
 )
-from pipeline.params.train import CaeParams, PixelClusteringParams, PyramidLossParams, TrainParams
+from pipeline.params.train import AssignmentParams, CaeParams, PixelClusteringParams, PyramidLossParams, TrainParams
 from pipeline.params.types import STRIDE, Group, Precision
 from pipeline.params.whole import Params
 
 __all__ = [
     "STRIDE",
+    "AssignmentParams",
     "CaeParams",
     "DataParams",
     "EvaluateParams",
