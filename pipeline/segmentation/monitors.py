@@ -31,13 +31,22 @@ class ClusterMonitors:
         self.probe = torch.zeros(0, dtype=torch.int64)
         self.values: dict[str, float] = {}
 
-    def begin_epoch(self, effective_rank: float, probe: torch.Tensor) -> None:
+    def begin_epoch(self, epoch: int, effective_rank: float, probe: torch.Tensor) -> None:
         """Start counting anew, and compare with the epoch before.
 
         Args:
+            epoch: Index of the epoch.
             effective_rank: Of the embeddings that the prototypes were fitted on.
             probe: int64, labels of the same pixels in every epoch.
+
+        Raises:
+            TrainingError: The embeddings collapsed.
         """
+        if effective_rank < self.params.min_effective_rank:
+            raise TrainingError(
+                f"epoch {epoch + 1}: the embeddings collapsed, effective_rank {effective_rank:.2f} is below "
+                f"train.min_effective_rank {self.params.min_effective_rank}; {ADVICE}"
+            )
         self.histogram.zero_()
         self.values = {"effective_rank": effective_rank}
         if len(self.probe):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.clustering.kmeans import KMeans, fit_kmeans
+from pipeline.errors import TrainingError
 from pipeline.params import PixelClusteringParams
 from pipeline.runtime.randomness import generator
 
@@ -17,7 +18,7 @@ class PixelSample:
 
     Args:
         images: How many images will come.
-        k: Clusters to be fitted.
+        k: Clusters K; fine ones that are merged into them share the same pixels.
         params: Group `train.clustering`.
         seed: Seed of the choice of pixels.
         purpose: What the sample is for.
@@ -64,6 +65,19 @@ def fit_prototypes(
         start: float32 (K, D), centroids to begin with instead of drawn ones.
     """
     return fit_kmeans(points, k, spherical=False, iterations=iterations, restarts=restarts, seed=seed, start=start)
+
+
+def check_finite(points: np.ndarray, when: str) -> None:
+    """Stop a run whose network has broken down.
+
+    Raises:
+        TrainingError: Some embeddings are not finite.
+    """
+    if not np.isfinite(points).all():
+        raise TrainingError(
+            f"{when}: some embeddings are not finite numbers; lower train.learning_rate and train.head_learning_rate, "
+            "or set train.precision: fp32"
+        )
 
 
 def effective_rank(points: np.ndarray) -> float:

@@ -12,13 +12,15 @@ from pipeline.data.views import normalise
 from pipeline.params import TrainParams
 from pipeline.runtime.device import autocast
 from pipeline.runtime.randomness import generator
+from pipeline.segmentation.freezing import freeze, set_training
 from pipeline.segmentation.guidance import PyramidGuidance, PyramidLevel
-from pipeline.segmentation.losses import assign_pixels, cluster_weights, pixel_loss
+from pipeline.segmentation.losses import assign_pixels
 from pipeline.segmentation.model import Segmenter
 from pipeline.segmentation.monitors import ClusterMonitors
 from pipeline.segmentation.pixel_clustering import effective_rank
 from pipeline.segmentation.prototypes import EpochPrototypes
-from pipeline.segmentation.two_views import embed_views, make_views
+from pipeline.segmentation.teacher import Teacher
+from pipeline.segmentation.two_views import Views, embed_views, make_views, view_distance
 from pipeline.training.loop import Batches, Loader
 
 PROBE_IMAGES = 64  # images on which consecutive epochs are compared
@@ -29,6 +31,11 @@ class SegmenterTrainee:
 
     Each epoch starts with k-means over the train set, once per view. Its centroids are the frozen prototypes of the
     epoch, and every step assigns the pixels of its batch to them.
+
+    Attributes:
+        segmenter: What is trained.
+        result: What the training ends with: the teacher if there is one (as in Tarvainen & Valpola 2017), because the
+            clusters live in its embedding; else the segmenter.
     """
 
     def __init__(
@@ -48,37 +55,50 @@ class SegmenterTrainee:
         self.guidance = PyramidGuidance(levels, channels, params.pgg, params.seed + 1).to(device)
         self.prototypes = EpochPrototypes(params, len(sizes), channels, device)
         self.monitors = ClusterMonitors(params, device)
+        freeze(self.segmenter, params.trained)
+        momentum = params.assignment.teacher_momentum
+        self.teacher = Teacher(self.segmenter, momentum) if momentum else None
+        self.result = self.teacher.segmenter if self.teacher else self.segmenter
+        body = [weight for weight in segmenter.encoder.parameters() if weight.requires_grad]
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             [
-                {"params": list(segmenter.encoder.parameters()), "lr": params.learning_rate},
+                {"params": body, "lr": params.learning_rate},
                 {
                     "params": [*segmenter.embedding.parameters(), *self.guidance.parameters()],
                     "lr": params.head_learning_rate,
                 },
             ]
         )
+        if self.teacher:
+            self.optimizer.register_step_post_hook(self.teacher.follow)
 
     def epoch_batches(self, epoch: int) -> Batches:
         """Shuffled batches of equal frame shape."""
         return shape_batches(self.sizes, self.params.batch_size, generator(self.params.seed, "train order", epoch))
 
     def begin_epoch(self, epoch: int) -> None:
-        """Fit the prototypes of both views, and compare with the epoch before."""
-        self.segmenter.train()
+        """Fit the prototypes of each view, and compare with the epoch before."""
+        self._set_training()
         with torch.no_grad():
             points = self.prototypes.fit(epoch, self._embedded(epoch))
-        self.monitors.begin_epoch(effective_rank(points), self._probe_labels())
+        self.monitors.begin_epoch(epoch, effective_rank(points), self._probe_labels())
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Pixel loss within and across views, and the pyramid loss on view 2 before its geometric transform."""
-        views = make_views(images, indices, epoch, self.params, self.device)
-        one, two, whole = embed_views(self.segmenter, views, self.params.precision)
+        second = not self.params.one_view or bool(self.guidance.levels)
+        views = make_views(images, indices, epoch, self.params, self.device, second=second)
+        embedded = embed_views(self.segmenter, views, self.params.precision)
         losses: dict[str, torch.Tensor] = {}
         total = torch.zeros((), device=self.device)
         if epoch >= self.params.warmup_epochs:
-            total = losses["pixel_loss"] = self._pixel_loss(one, two)
+            pixels = embedded.pixels()[: self.prototypes.views]
+            total = losses["pixel_loss"] = self._pixel_loss(pixels, self._labels(views, pixels))
+            if self.params.mse_weight:
+                losses["mse_loss"] = view_distance(*pixels)
+                total = total + self.params.mse_weight * losses["mse_loss"]
         if self.guidance.levels:
-            guidance, told = self.guidance.loss(whole, indices)
+            assert embedded.whole is not None
+            guidance, told = self.guidance.loss(embedded.whole, indices)
             losses |= {"pgg_loss": guidance, **told}
             total = total + self.params.pgg.weight * guidance
         return {"loss": total, **losses}
@@ -99,6 +119,7 @@ class SegmenterTrainee:
         """Networks, prototypes of the running epoch, and what the monitors remember."""
         return {
             "segmenter": self.segmenter.state_dict(),
+            "teacher": self.teacher.segmenter.state_dict() if self.teacher else None,
             "guidance": self.guidance.state_dict(),
             "prototypes": self.prototypes.state_dict(),
             "monitors": self.monitors.state_dict(),
@@ -107,49 +128,52 @@ class SegmenterTrainee:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a state back."""
         self.segmenter.load_state_dict(state["segmenter"])
+        if self.teacher:
+            self.teacher.segmenter.load_state_dict(state["teacher"])
         self.guidance.load_state_dict(state["guidance"])
         self.prototypes.load_state_dict(state["prototypes"])
         self.monitors.load_state_dict(state["monitors"])
-        self.segmenter.train()
+        self._set_training()
+
+    def _set_training(self) -> None:
+        for network in {self.segmenter, self.result}:
+            set_training(network, self.params.trained)
 
     def _embedded(self, epoch: int) -> Iterator[tuple[list[int], Sequence[torch.Tensor]]]:
         """The train images in order, with the embeddings of their views."""
         for indices, images in self.load(shape_batches(self.sizes, self.params.batch_size, None)):
-            views = make_views(images, indices, epoch, self.params, self.device)
-            one, two, _ = embed_views(self.segmenter, views, self.params.precision)
-            yield indices, (one, two)
+            views = make_views(images, indices, epoch, self.params, self.device, second=not self.params.one_view)
+            yield indices, embed_views(self.result, views, self.params.precision).pixels()
 
-    def _pixel_loss(self, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
-        prototypes = self.prototypes.centroids
-        labels = [assign_pixels(e.detach(), mu) for e, mu in zip((one, two), prototypes, strict=True)]
+    @torch.no_grad()
+    def _labels(self, views: Views, pixels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The cluster of every pixel in each view, by the teacher's embeddings if there is one; (B, h, w)."""
+        if self.teacher:
+            second = None if self.params.one_view else views.second
+            pixels = embed_views(self.result, views._replace(second=second), self.params.precision).pixels()
+        labels = [self.prototypes.assign(embedding.detach(), view) for view, embedding in enumerate(pixels)]
         for assigned in labels:
             self.monitors.count(assigned)
-        weights = [
-            cluster_weights(sizes.to(self.device), self.params.cluster_weights) for sizes in self.prototypes.sizes
-        ]
+        return labels
 
-        def loss(embedding: torch.Tensor, view: int) -> torch.Tensor:
-            return pixel_loss(
-                embedding,
-                prototypes[view],
-                labels[view],
-                temperature=self.params.temperature,
-                weights=weights[view],
-            )
-
-        within = (loss(one, 0) + loss(two, 1)) / 2
-        across = (loss(one, 1) + loss(two, 0)) / 2
+    def _pixel_loss(self, pixels: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]) -> torch.Tensor:
+        loss = self.prototypes.loss
+        if len(pixels) == 1:
+            return loss(pixels[0], 0, labels[0])
+        within = (loss(pixels[0], 0, labels[0]) + loss(pixels[1], 1, labels[1])) / 2
+        across = (loss(pixels[0], 1, labels[1]) + loss(pixels[1], 0, labels[0])) / 2
         return (within + across) / 2
 
     def _probe_labels(self) -> torch.Tensor:
         """Labels of some frames as they are, under the first view's prototypes."""
         chosen = list(range(min(PROBE_IMAGES, len(self.sizes))))
         batches = shape_batches([self.sizes[i] for i in chosen], self.params.batch_size, None)
-        self.segmenter.eval()
+        self.result.eval()
         labels = []
         with torch.no_grad(), autocast(self.device, self.params.precision):
             for _, images in self.load(batches):
-                embedding = self.segmenter.embed(normalise(images.to(self.device)))
-                labels.append(assign_pixels(embedding.float(), self.prototypes.centroids[0]).flatten().cpu())
-        self.segmenter.train()
+                embedding = self.result.embed(normalise(images.to(self.device)))
+                nearest = assign_pixels(embedding.float(), self.prototypes.centroids[0])
+                labels.append(self.prototypes.groups[0][nearest].flatten().cpu())
+        self._set_training()
         return torch.cat(labels)

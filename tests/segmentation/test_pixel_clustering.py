@@ -1,16 +1,20 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.clustering.kmeans import assign
-from pipeline.params import PixelClusteringParams
-from pipeline.segmentation.pixel_clustering import PixelSample, effective_rank, fit_prototypes
+from pipeline.errors import TrainingError
+from pipeline.params import load_params
+from pipeline.segmentation.pixel_clustering import PixelSample, check_finite, effective_rank, fit_prototypes
 
+TRAIN = load_params(Path(__file__).parents[2] / "params.yaml").train
 K = 3
 
 
 def sample(images: int, pixels_per_cluster: int, seed: int = 0, purpose: str = "p", epoch: int = 0) -> PixelSample:
-    params = PixelClusteringParams(pixels_per_cluster=pixels_per_cluster, iterations=5, restarts=1, final_restarts=1)
+    params = TRAIN.clustering.model_copy(update={"pixels_per_cluster": pixels_per_cluster})
     return PixelSample(images, K, params, seed, purpose, epoch)
 
 
@@ -109,3 +113,12 @@ def test_equal_points_have_rank_1():
 def test_uneven_directions_count_less():
     points = np.random.default_rng(0).standard_normal((4000, 2)) * [1.0, 0.01]
     assert 1.0 < effective_rank(points) < 1.1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_embeddings_that_are_not_finite_end_the_run_with_advice(wrong):
+    points = np.ones((4, 2), np.float32)
+    check_finite(points, "epoch 2")
+    points[2, 1] = wrong
+    with pytest.raises(TrainingError, match=r"^epoch 2: some embeddings are not finite numbers; lower train\.learning"):
+        check_finite(points, "epoch 2")

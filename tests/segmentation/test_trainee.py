@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from pipeline.data.views import apply_geometric, apply_photometric, draw_geometric, draw_photometric, normalise
 from pipeline.errors import TrainingError
 from pipeline.segmentation.losses import cluster_weights
+from pipeline.segmentation.model import Segmenter
+from pipeline.segmentation.two_views import make_views
 
 BATCH = [4, 0, 2]
 
@@ -68,6 +70,62 @@ def test_the_pyramid_loss_is_added_with_its_weight_and_trains_the_heads(trainee,
     assert toy.guidance.heads[1].last.weight.grad.abs().sum() > 0
 
 
+def test_one_view_is_compared_with_its_own_prototypes_only(trainee, images):
+    toy = trainee(pgg={"weight": 0.0}, one_view=True)
+    toy.begin_epoch(0)
+    toy.segmenter.eval()
+    with torch.no_grad():
+        found = losses_of(toy, images)
+        first = toy.segmenter.embed(make_views(images[BATCH], BATCH, 0, toy.params, toy.device).first)
+        rows, (prototypes,) = first.permute(0, 2, 3, 1).flatten(0, 2), toy.prototypes.centroids
+        expected = F.cross_entropy(rows @ prototypes.T, torch.cdist(rows, prototypes).argmin(1))
+    torch.testing.assert_close(found["pixel_loss"], expected, atol=1e-4, rtol=1e-4)
+    assert toy.monitors.histogram.sum() == 3 * 64
+
+
+def test_one_view_costs_one_pass_and_guidance_sees_view_2_all_the_same(trainee, images, monkeypatch):
+    passes = []
+
+    def recorded(self, frames):
+        passes.append(len(frames))
+        return embed(self, frames)
+
+    embed = Segmenter.embed
+    monkeypatch.setattr(Segmenter, "embed", recorded)
+    for weight, expected in ((0.0, [3]), (0.3, [6])):
+        toy = trainee(pgg={"weight": weight}, one_view=True)
+        toy.segmenter.eval()
+        passes.clear()
+        with torch.no_grad():
+            found = losses_of(toy, images)
+        assert passes == expected
+    both = trainee()
+    both.segmenter.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(found["pgg_loss"], losses_of(both, images)["pgg_loss"])
+
+
+def test_the_distance_of_the_views_is_added_with_its_weight(trainee, images):
+    toy = trainee(pgg={"weight": 0.0}, mse_weight=0.5)
+    toy.begin_epoch(0)
+    found = losses_of(toy, images)
+    assert set(found) == {"loss", "pixel_loss", "mse_loss"}
+    assert 0 < found["mse_loss"] < 4
+    torch.testing.assert_close(found["loss"], found["pixel_loss"] + 0.5 * found["mse_loss"])
+
+
+def test_a_balanced_assignment_fills_all_clusters(trainee, images):
+    toy = trainee(assignment={"method": "balanced"})
+    toy.prototypes.centroids.copy_(F.normalize(torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0)), dim=2))
+    losses_of(toy, images)
+    shares = toy.monitors.histogram / toy.monitors.histogram.sum()
+    assert (shares - 0.25).abs().max() < 0.1
+    nearest = trainee()
+    nearest.prototypes.centroids.copy_(toy.prototypes.centroids)
+    losses_of(nearest, images)
+    assert (nearest.monitors.histogram / nearest.monitors.histogram.sum() - 0.25).abs().max() > 0.15
+
+
 def test_every_parameter_is_in_the_optimiser_once(trainee):
     toy = trainee()
     groups = toy.optimizer.param_groups
@@ -95,6 +153,31 @@ def test_the_warm_up_trains_on_pyramid_labels_only(trainee, images):
     toy.begin_epoch(1)
     assert "pixel_loss" in losses_of(toy, images, epoch=1)
     assert "clusters_used" in toy.end_epoch(1, {"loss": 1.0})
+
+
+VARIANTS = [
+    {"one_view": True, "pgg": {"weight": 0.0}},
+    {"mse_weight": 1.0, "trained": "last"},
+    {"assignment": {"method": "balanced", "teacher_momentum": 0.9}, "trained": "decoder"},
+    {"clustering": {"warm_start": True, "fine_clusters": 7}},
+    {"clustering": {"prototype_momentum": 0.5, "fine_clusters": 7, "merge": "view_confusion"}},
+]
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_every_variant_of_the_loop_learns(trainee, images, changes):
+    toy = trainee(learning_rate=1e-3, head_learning_rate=1e-2, **changes)
+    toy.begin_epoch(0)
+    toy.begin_epoch(1)
+    values = []
+    for _ in range(12):
+        toy.optimizer.zero_grad()
+        found = losses_of(toy, images, epoch=1)
+        found["loss"].backward()
+        toy.optimizer.step()
+        values.append(found["pixel_loss"].item())
+    assert values[-1] < 0.97 * values[0]
+    assert all(map(math.isfinite, values))
 
 
 @pytest.mark.parametrize("kind", ["uniform", "inverse_sqrt", "proportional"])
