@@ -81,9 +81,12 @@ def check_finite(points: np.ndarray, when: str) -> None:
 
 
 def effective_rank(points: np.ndarray) -> float:
-    """How many directions the embeddings use: exp of the entropy of their singular values (Roy & Vetterli 2007)."""
-    centred = points - points.mean(0)
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(centred.T @ centred), 0, None))
+    """How many directions the embeddings use: exp of the entropy of their singular values (Roy & Vetterli 2007).
+
+    They are not centred. Around its mean even a network that gives one output for all pixels looks alive, because
+    what is left are rounding errors in every direction.
+    """
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(points.astype(np.float64).T @ points), 0, None))
     total = values.sum()
     if total <= 0:
         return 1.0

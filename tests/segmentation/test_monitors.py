@@ -56,6 +56,11 @@ def test_clusters_that_end_as_one_are_stopped(tmp_path, train, monkeypatch, guar
         train(tmp_path, cae={"enabled": False}, one_view=True, **guard)
 
 
+def test_a_learning_rate_that_kills_the_network_is_stopped(tmp_path, train):
+    with pytest.raises(TrainingError, match=r"epoch \d: the embeddings collapsed, effective_rank 1\.[0-4]"):
+        train(tmp_path, epochs=4, learning_rate=10.0, head_learning_rate=10.0, pgg={"weight": 0.0}, **GUARDED)
+
+
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_learning_rate_that_breaks_the_network_is_stopped(tmp_path, train, epochs):
     with pytest.raises(
