@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from pipeline.errors import ParamsError, PipelineError
-from pipeline.params import parse_params
+from pipeline.params import load_params, parse_params
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger, start_logging
 from pipeline.yaml_reader import read_yaml
@@ -58,6 +58,20 @@ def results() -> None:
 
     readme = Path("README.md")
     readme.write_text(replace_table(readme.read_text("utf-8"), results_table(RESULTS)), "utf-8")
+
+
+@app.command()
+def suggest_k(
+    ks: str | None = typer.Option(None, help="Numbers of clusters, such as 2..12,16,20; left out: some from 2 to 40."),
+    level: int | None = typer.Option(None, help="Pyramid level whose cells are clustered; left out: the finest."),
+    rounds: int = typer.Option(16, min=2, help="Random divisions of the images; more are steadier and slower."),
+    cells: int = typer.Option(8000, min=100, help="Cells used at most; more are steadier and slower."),
+    seed: int = typer.Option(0, min=0, help="Determines every random choice."),
+) -> None:
+    """Suggest train.k without labels, from how stable clusterings of data/features are; writes data/suggest_k."""
+    from pipeline.report import suggestion
+
+    typer.echo(suggestion.suggest_k(ks, level, rounds, cells, seed, load_params().run))
 
 
 @app.command()

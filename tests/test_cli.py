@@ -109,3 +109,9 @@ def test_without_arguments_the_help_is_shown(project):
     assert "preset" in result.stdout + result.stderr
     assert "clean" in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_suggesting_k_without_features_is_one_line_and_an_exit_code(project):
+    result = fs4(project, "suggest-k", "--ks", "2..5")
+    assert result.returncode == 3
+    assert result.stderr.endswith("data/features: no features here; run `dvc repro extract` first\n")

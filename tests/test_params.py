@@ -63,7 +63,7 @@ def test_parameters_are_frozen():
 @pytest.mark.parametrize(
     ("wrong", "nearest"),
     [
-        ("pgg.clusters", "pgg"),
+        ("pgg.restart", "pgg.restarts"),
         ("train.epoch", "train.epochs"),
         ("train.cae.gama", "train.cae.gamma"),
         ("train.learning_rat", "train.learning_rate"),
@@ -105,6 +105,12 @@ def test_an_unknown_key_is_named_in_full_with_its_nearest(wrong, nearest):
         ("train.clustering.final_draws", 0),
         ("train.clustering.merge", "average"),
         ("train.cae.gamma", float("nan")),
+        ("train.cae.appearance", "lab"),
+        ("train.cae.neighbourhood", "local"),
+        ("train.cae.scales", []),
+        ("train.cae.top", 0),
+        ("train.cae.mix", 0.5),
+        ("train.cae.exclude_self", 1),
         ("data.resize", 100),
         ("data.resize", 0),
         ("data.crop", "centre"),
@@ -129,6 +135,7 @@ def test_wrong_types_and_ranges_name_key_and_value(key, value):
         ("pgg.k", [5, 5, 5, 5]),
         ("train.learning_rate", 1),
         ("train.cae.gamma", 0),
+        ("train.cae.scales", [1, 2, 4]),
         ("train.k", 2**15 - 1),
         ("run.device", "cuda:1"),
         ("run.device", "mps"),
@@ -189,6 +196,9 @@ def test_a_misspelled_group_is_missing_and_unknown():
             {"train.one_view": True, "train.clustering.fine_clusters": 20, "train.clustering.merge": "view_confusion"},
             "train.clustering.merge: view_confusion compares two views; use ward",
         ),
+        ({"train.cae.scales": [2, 1]}, "train.cae.scales: [2, 1] must ascend"),
+        ({"train.cae.scales": [1, 2], "train.cae.neighbourhood": "nonlocal"}, "give [1] with neighbourhood nonlocal"),
+        ({"train.cae.mix": "fixed", "train.cae.gamma": 1.5}, "train.cae.gamma: 1.5 is the context's share"),
     ],
 )
 def test_keys_must_fit_each_other(changes, text):

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save
 
 from pipeline.clustering.kmeans import KMeans, assign, fit_kmeans
-from pipeline.clustering.sampling import sample_rows
+from pipeline.clustering.sampling import count_cells, gather_cells, sample_rows
 from pipeline.errors import InputError
 from pipeline.features.shards import cell_columns, image_ids_of_cells, iterate_level
 from pipeline.params import PggParams
@@ -178,10 +178,7 @@ def _gather_points(
     features: Artifact, train_ids: frozenset[str], level: int, k: int, params: PggParams
 ) -> tuple[np.ndarray, int]:
     """The train cells to fit on, float32 (N, D), and how many non-zero ones there are to draw from."""
-    counts: list[int] = []
-    for shard in iterate_level(features, level):
-        usable = shard.vectors.any(axis=2).sum(axis=1).tolist()  # zeros have no direction
-        counts += [count for image_id, count in zip(shard.image_ids, usable, strict=True) if image_id in train_ids]
+    counts = count_cells(features, train_ids, level)  # zeros have no direction
     available = sum(counts)
     if available < FEWEST_ROWS:
         raise InputError(
@@ -189,16 +186,7 @@ def _gather_points(
             f"add images, or leave level {level} out of extract.levels"
         )
     chosen = sample_rows(counts, min(k, available // 2) * params.max_points_per_centroid, params.seed)
-    parts: list[np.ndarray] = []
-    first = 0
-    for shard in iterate_level(features, level):
-        used = [image_id in train_ids for image_id in shard.image_ids]
-        vectors = shard.vectors[used].reshape(-1, shard.vectors.shape[2])
-        vectors = vectors[vectors.any(axis=1)]
-        here = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + len(vectors))]
-        parts.append(vectors[here - first].astype(np.float32))
-        first += len(vectors)
-    return np.concatenate(parts), available
+    return gather_cells(features, train_ids, level, chosen), available
 
 
 def _write_labels(features: Artifact, level: int, centroids: np.ndarray, path: Path) -> tuple[np.ndarray, int]:

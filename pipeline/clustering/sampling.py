@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from pipeline.features.shards import Shard, iterate_level
+from pipeline.runtime.artifacts import Artifact
 from pipeline.runtime.randomness import generator
+
+
+def count_cells(features: Artifact, image_ids: Collection[str], level: int) -> list[int]:
+    """How many cells of each image have a direction, that is, are not zero.
+
+    Args:
+        features: The opened folder `data/features`.
+        image_ids: The images to look at; others are skipped.
+        level: Cells a side.
+
+    Returns:
+        One number per image, in the order of the shards.
+
+    Raises:
+        InputError: A shard cannot be used.
+    """
+    counts: list[int] = []
+    for shard in iterate_level(features, level):
+        counts += shard.vectors[_used(shard, image_ids)].any(axis=2).sum(axis=1).tolist()
+    return counts
+
+
+def gather_cells(features: Artifact, image_ids: Collection[str], level: int, chosen: np.ndarray) -> np.ndarray:
+    """Read some of the cells that `count_cells` counts, a shard at a time.
+
+    Args:
+        features: The opened folder `data/features`.
+        image_ids: The images to look at; others are skipped.
+        level: Cells a side.
+        chosen: Ascending numbers of cells; those that are counted are numbered one after the other.
+
+    Returns:
+        float32 (len(chosen), D).
+
+    Raises:
+        InputError: A shard cannot be used.
+    """
+    parts: list[np.ndarray] = []
+    first = 0
+    for shard in iterate_level(features, level):
+        vectors = shard.vectors[_used(shard, image_ids)].reshape(-1, shard.vectors.shape[2])
+        vectors = vectors[vectors.any(axis=1)]
+        here = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + len(vectors))]
+        parts.append(vectors[here - first].astype(np.float32))
+        first += len(vectors)
+    return np.concatenate(parts)
 
 
 def sample_rows(counts_per_image: Sequence[int] | np.ndarray, total: int, seed: int) -> np.ndarray:
@@ -34,3 +82,7 @@ def sample_rows(counts_per_image: Sequence[int] | np.ndarray, total: int, seed: 
         if quota
     ]
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
+
+
+def _used(shard: Shard, image_ids: Collection[str]) -> list[bool]:
+    return [image_id in image_ids for image_id in shard.image_ids]

@@ -6,6 +6,7 @@ There are no defaults here: `params.yaml` is the one place where a value stands.
 from pipeline.params.reading import known_keys, load_params, parse_params
 from pipeline.params.stages import (
     DataParams,
+    DenseClustersParams,
     EvaluateParams,
     ExtractParams,
     PggParams,
@@ -15,15 +16,24 @@ from pipeline.params.stages import (
     ScenesParams,
     ViewParams,
 )
-from pipeline.params.train import AssignmentParams, CaeParams, PixelClusteringParams, PyramidLossParams, TrainParams
+from pipeline.params.train import (
+    AppearanceSource,
+    AssignmentParams,
+    CaeParams,
+    PixelClusteringParams,
+    PyramidLossParams,
+    TrainParams,
+)
 from pipeline.params.types import STRIDE, Group, Precision
 from pipeline.params.whole import Params
 
 __all__ = [
     "STRIDE",
+    "AppearanceSource",
     "AssignmentParams",
     "CaeParams",
     "DataParams",
+    "DenseClustersParams",
     "EvaluateParams",
     "ExtractParams",
     "Group",

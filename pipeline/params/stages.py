@@ -54,10 +54,19 @@ class ViewParams(Group):
     hue: Annotated[float, Field(ge=0.0, le=0.5)]
 
 
+class DenseClustersParams(Group):
+    """The clusters on which two views agree, in method `dense_clusters`."""
+
+    count: Clusters
+    temperature: Positive
+    epsilon: Positive
+    iterations: Count
+
+
 class PretrainParams(Group):
     """Self-supervised training of the backbone from random weights."""
 
-    method: Literal["global_dense", "none"]
+    method: Literal["dense_clusters", "global_dense", "none"]
     backbone: Literal["resnet18", "resnet50"]
     channels: Annotated[int, Field(ge=8)]
     epochs: Count
@@ -68,6 +77,8 @@ class PretrainParams(Group):
     temperature: Positive
     dense_weight: Fraction
     dense_cells: Count
+    neighbourhood: Fraction
+    clusters: DenseClustersParams
     view_size: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE)]
     views: ViewParams
     precision: Precision

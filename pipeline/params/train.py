@@ -9,6 +9,8 @@ from pydantic import Field
 from pipeline.params.stages import ViewParams
 from pipeline.params.types import Count, Fraction, Group, Natural, NonNegative, Positive, Precision, Seed
 
+AppearanceSource = Literal["features", "rgb", "backbone", "features_rgb"]
+
 
 class PyramidLossParams(Group):
     """How the pyramid pseudo labels guide the training."""
@@ -23,11 +25,19 @@ class CaeParams(Group):
     """The context-aware embedding."""
 
     enabled: bool
+    appearance: AppearanceSource
+    neighbourhood: Literal["window", "nonlocal"]
     radius: Count
     dilation: Count
+    scales: Annotated[list[Count], Field(min_length=1)]
+    top: Count
     sigma: Positive
     temperature: Positive
+    mix: Literal["learned", "fixed"]
     gamma: Annotated[float, Field(allow_inf_nan=False)]
+    exclude_self: bool
+    stop_gradient: bool
+    fixed_temperature: bool
 
 
 class PixelClusteringParams(Group):

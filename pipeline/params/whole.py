@@ -11,7 +11,7 @@ from pipeline.params.stages import (
     ReportParams,
     RunParams,
 )
-from pipeline.params.train import TrainParams
+from pipeline.params.train import CaeParams, TrainParams
 from pipeline.params.types import Group
 
 
@@ -48,10 +48,10 @@ def find_inconsistencies(params: Params) -> list[str]:
         )
     if params.train.warmup_epochs and not params.train.pgg.weight:
         problems.append("train.warmup_epochs: warm-up trains on pyramid labels only, so train.pgg.weight cannot be 0")
-    return problems + _pixel_clustering_problems(params.train)
+    return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
 
 
-def _pixel_clustering_problems(train: TrainParams) -> list[str]:
+def _find_clustering_inconsistencies(train: TrainParams) -> list[str]:
     problems = []
     if train.one_view and train.mse_weight:
         problems.append(
@@ -64,4 +64,15 @@ def _pixel_clustering_problems(train: TrainParams) -> list[str]:
         problems.append(
             "train.clustering.merge: view_confusion compares two views; use ward, or set train.one_view to false"
         )
+    return problems
+
+
+def _find_cae_inconsistencies(cae: CaeParams) -> list[str]:
+    problems = []
+    if cae.scales != sorted(set(cae.scales)):
+        problems.append(f"train.cae.scales: {cae.scales} must ascend without repetition, as in [1, 2]")
+    if cae.neighbourhood == "nonlocal" and cae.scales != [1]:
+        problems.append(f"train.cae.scales: {cae.scales} are scales of a window; give [1] with neighbourhood nonlocal")
+    if cae.mix == "fixed" and not 0 <= cae.gamma <= 1:
+        problems.append(f"train.cae.gamma: {cae.gamma} is the context's share with mix fixed; give 0 to 1")
     return problems

@@ -1,9 +1,12 @@
-"""The contrastive loss between two views of the same things (NT-Xent)."""
+"""What the two-view methods share: the contrastive loss (NT-Xent), projections, and the spread of embeddings."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+
+PROJECTION = 128  # width of all projections, as in SimCLR
 
 
 def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -39,3 +42,13 @@ def embedding_std(rows: torch.Tensor) -> torch.Tensor:
     """
     rows = F.normalize(rows.detach().float(), dim=1)
     return rows.std(dim=0).mean() * rows.shape[1] ** 0.5
+
+
+def projector(width: int, hidden: int) -> nn.Sequential:
+    """The network between what is kept and what is compared: `width` to 128 channels (Chen et al. 2020)."""
+    return nn.Sequential(
+        nn.Linear(width, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, PROJECTION),
+    )

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from pipeline.backbones.encoder import Encoder, build_encoder
 from pipeline.data.loading import shape_batches
 from pipeline.data.views import apply_geometric, apply_photometric, draw_geometric, draw_photometric, normalise
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams
+from pipeline.pretext.dense_clusters import DenseClusters
 from pipeline.pretext.global_dense import GlobalDense
 from pipeline.runtime.device import autocast
 from pipeline.runtime.interrupts import StopSignal
@@ -22,6 +24,8 @@ from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 from pipeline.training.loop import Batches, Loader, run_epochs
 
+_METHODS = {"dense_clusters": DenseClusters, "global_dense": GlobalDense}
+
 COLLAPSE_AFTER = 3  # epochs; the spread of the embeddings starts small in a random network
 
 
@@ -29,7 +33,11 @@ class PretextTrainee:
     """What `run_epochs` trains in stage `pretrain`."""
 
     def __init__(
-        self, model: GlobalDense, params: PretrainParams, sizes: Sequence[tuple[int, int]], device: torch.device
+        self,
+        model: nn.Module,
+        params: PretrainParams,
+        sizes: Sequence[tuple[int, int]],
+        device: torch.device,
     ) -> None:
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.params = params
@@ -73,13 +81,12 @@ class PretextTrainee:
             view = apply_geometric(frames, crop, (params.view_size, params.view_size))
             views.append(normalise(apply_photometric(view, colours)))
             crops.append(crop)
-        places = uniforms(params.seed, "pretrain places", epoch, indices, 2 * params.dense_cells)
+        drawn = uniforms(params.seed, "pretrain places", epoch, indices, 4 * params.dense_cells)
+        places, beside = torch.from_numpy(drawn).float().view(len(indices), 2, params.dense_cells, 2).unbind(1)
+        offsets = (2 * beside - 1) * params.neighbourhood
         with autocast(self.device, params.precision):
-            return self.model(
-                (views[0], views[1]),
-                (crops[0], crops[1]),
-                torch.from_numpy(places).float().view(len(indices), params.dense_cells, 2),
-            )
+            losses: dict[str, torch.Tensor] = self.model((views[0], views[1]), (crops[0], crops[1]), places, offsets)
+        return losses
 
     def learning_rate_factor(self, progress: float) -> float:
         """Linear warm-up, then half a cosine."""
@@ -143,7 +150,7 @@ def pretrain_encoder(
         return encoder.eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed + 1)
-        model = GlobalDense(encoder, temperature=params.temperature, dense_weight=params.dense_weight)
+        model = _METHODS[params.method](encoder, params)
     trainee = PretextTrainee(model, params, sizes, device)
     if not trainee.epoch_batches(0):
         raise InputError(f"{len(sizes)} train images: contrastive pretext training needs two of one shape; add images")

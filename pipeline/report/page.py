@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from pipeline.evaluation.matching import UNMATCHED
 from pipeline.evaluation.palette import cluster_colours, palette
@@ -25,6 +21,7 @@ from pipeline.report.provenance import (
     trace_sources,
 )
 from pipeline.report.pyramid import draw_pyramids, level_table
+from pipeline.report.rendering import page_templates
 from pipeline.report.scores import class_rows, judge, main_class_of_clusters, order_confusion, score_rows
 
 OPEN_SHEETS = 27  # contact sheets shown at once; further ones are folded
@@ -91,24 +88,7 @@ def build_report(inputs: ReportInputs, params: ReportParams) -> str:
         "sources": trace_sources(inputs),
         "sidecars": {name: flatten(sidecar) for name, sidecar in sidecars.items() if sidecar},
     }
-    return _environment().get_template("page.html.j2").render(context)
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    environment.filters["count"] = lambda number: f"{number:,}"
-    return environment
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    return page_templates().get_template("page.html.j2").render(context)
 
 
 def _hex(colour: Any) -> str:

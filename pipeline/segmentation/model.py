@@ -12,7 +12,7 @@ from torch import nn
 from pipeline.backbones.encoder import Encoder, build_encoder, load_weights, save_weights
 from pipeline.params import CaeParams, PyramidLossParams
 from pipeline.runtime.artifacts import Artifact, write_json
-from pipeline.segmentation.cae import ContextAwareEmbedding
+from pipeline.segmentation.cae import ContextAwareEmbedding, build_appearance
 from pipeline.segmentation.losses import best_of_groups, prototype_logits
 
 
@@ -28,6 +28,7 @@ class Segmenter(nn.Module):
     """Maps normalised images to cluster scores.
 
     Attributes:
+        appearance: Gives the embedding what makes neighbours alike; None where the features alone serve.
         prototypes: float32 (K', D), the final ones; zeros until training ends.
         groups: int64 (K',), the cluster in 0..K-1 of each prototype; K' is K unless fine clusters were merged.
         architecture: What `build_segmenter` needs to make the same network again.
@@ -36,10 +37,18 @@ class Segmenter(nn.Module):
     prototypes: torch.Tensor
     groups: torch.Tensor
 
-    def __init__(self, encoder: Encoder, embedding: nn.Module, architecture: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        embedding: nn.Module,
+        architecture: dict[str, Any],
+        *,
+        appearance: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.embedding = embedding
+        self.appearance = appearance
         self.k = int(architecture["k"])
         self.merged = architecture["fine_clusters"] > 0
         count = architecture["fine_clusters"] or self.k
@@ -49,7 +58,9 @@ class Segmenter(nn.Module):
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Unit embeddings of normalised images: (B, 3, H, W) to float32 (B, D, H/4, W/4)."""
-        embedding: torch.Tensor = self.embedding(self.encoder(images))
+        features = self.encoder(images)
+        maps = () if self.appearance is None else (self.appearance(images, features),)
+        embedding: torch.Tensor = self.embedding(features, *maps)
         return embedding
 
     def scores(self, embedding: torch.Tensor) -> torch.Tensor:
@@ -102,25 +113,21 @@ def build_segmenter(
         k: Pixel clusters K.
         cae: Group `train.cae` as plain values.
         fine_clusters: Fine prototypes that are merged into the K clusters; 0 for one prototype per cluster.
-        start: An encoder with weights to begin with; else random weights.
+        start: An encoder with weights to begin with; else random weights. With appearance `backbone`, a frozen copy is
+            made of it as it is now.
         seed: Seed of random weights.
     """
     body = start or build_encoder(**encoder, seed=seed)
     settings = CaeParams(**cae)
     embedding: nn.Module = UnitNorm()
+    appearance = None
     if settings.enabled:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            embedding = ContextAwareEmbedding(
-                encoder["channels"],
-                radius=settings.radius,
-                dilation=settings.dilation,
-                sigma=settings.sigma,
-                temperature=settings.temperature,
-                gamma=settings.gamma,
-            )
+            embedding = ContextAwareEmbedding(encoder["channels"], settings)
+        appearance = build_appearance(settings.appearance, body)
     architecture = {"encoder": encoder, "k": k, "cae": settings.model_dump(), "fine_clusters": fine_clusters}
-    return Segmenter(body, embedding, architecture)
+    return Segmenter(body, embedding, architecture, appearance=appearance)
 
 
 def save_segmenter(segmenter: Segmenter, folder: Path, notes: dict[str, Any]) -> None:

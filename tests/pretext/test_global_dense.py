@@ -1,69 +1,32 @@
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pipeline.backbones.encoder import build_encoder
-from pipeline.data.views import Geometric, apply_geometric, draw_geometric
+from pipeline.cli import merge_overrides
+from pipeline.data.views import Geometric
+from pipeline.params import parse_params
 from pipeline.pretext.contrast import nt_xent
-from pipeline.pretext.global_dense import GlobalDense, read_places, shared_places
+from pipeline.pretext.global_dense import GlobalDense
+from pipeline.yaml_reader import read_yaml
 
 
 def crops(boxes, flip=None) -> Geometric:
     return Geometric(torch.tensor(boxes), torch.tensor(flip or [False] * len(boxes)))
 
 
-def ramp(height: int, width: int) -> torch.Tensor:
-    y, x = (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None]
-
-
 def places(batch: int, count: int = 16) -> torch.Tensor:
     return torch.rand(batch, count, 2, generator=torch.Generator().manual_seed(0))
-
-
-def test_shared_places_lie_in_both_crops():
-    first, second = (draw_geometric(0, side, 0, range(50), min_area=0.3, flip=True) for side in ("a", "b"))
-    shared, visible = shared_places(first, second, places(50))
-    assert visible.float().mean() > 0.5
-    for crop in (first, second):
-        low, high = crop.boxes[:, None, :2], crop.boxes[:, None, 2:]
-        inside = ((shared >= low - 1e-6) & (shared <= high + 1e-6)).all(2)
-        assert inside[visible].all()
-
-
-def test_shared_places_fill_the_overlap():
-    corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0], [0.5, 0.25]]])
-    shared, visible = shared_places(crops([(0.0, 0.0, 0.6, 0.6)]), crops([(0.2, 0.4, 1.0, 1.0)]), corners)
-    torch.testing.assert_close(shared, torch.tensor([[[0.2, 0.4], [0.6, 0.6], [0.4, 0.45]]]))
-    assert visible.tolist() == [True]
-
-
-@pytest.mark.parametrize("box", [(0.5, 0.0, 1.0, 1.0), (0.6, 0.0, 1.0, 1.0), (0.0, 0.5, 1.0, 0.9)])
-def test_crops_that_do_not_overlap_are_told(box):
-    _, visible = shared_places(crops([(0.0, 0.0, 0.5, 0.5)]), crops([box]), places(1))
-    assert visible.tolist() == [False]
-
-
-def test_both_views_read_the_same_place_of_the_frame():
-    first, second = (draw_geometric(0, side, 0, range(40), min_area=0.3, flip=True) for side in ("a", "b"))
-    shared, visible = shared_places(first, second, 0.1 + 0.8 * places(40))
-    assert first.flip.any()
-    assert not first.flip.all()
-    frames = ramp(96, 96).expand(40, -1, -1, -1)
-    for crop in (first, second):
-        read = read_places(apply_geometric(frames, crop, (64, 64)), crop, shared)
-        # within half a cell of a view's border there is nothing to interpolate with
-        torch.testing.assert_close(read[visible], shared[visible], atol=0.012, rtol=0)
-        low, high = crop.boxes[:, None, :2], crop.boxes[:, None, 2:]
-        margin = (high - low) / 64
-        central = ((shared > low + margin) & (shared < high - margin)).all(2) & visible[:, None]
-        torch.testing.assert_close(read[central], shared[central], atol=1e-3, rtol=0)
 
 
 @pytest.fixture(scope="module")
 def model() -> GlobalDense:
     torch.manual_seed(0)
-    return GlobalDense(build_encoder("resnet18", 8, seed=0), temperature=0.2, dense_weight=0.5)
+    raw = read_yaml(Path(__file__).parents[2] / "params.yaml")
+    params = parse_params(merge_overrides(raw, {"pretrain": {"temperature": 0.2, "dense_weight": 0.5}})).pretrain
+    return GlobalDense(build_encoder("resnet18", 8, seed=0), params)
 
 
 def views(batch: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,7 +39,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 def test_the_loss_is_the_weighted_sum_of_both_terms_and_trains_everything(model):
     model.train().zero_grad()
-    losses = model(views(), (crops([WHOLE] * 3), crops([WHOLE] * 3)), places(3))
+    losses = model(views(), (crops([WHOLE] * 3), crops([WHOLE] * 3)), places(3), torch.zeros(3, 16, 2))
     assert set(losses) == {"loss", "global_loss", "dense_loss", "embedding_std"}
     torch.testing.assert_close(losses["loss"], 0.5 * losses["global_loss"] + 0.5 * losses["dense_loss"])
     losses["loss"].backward()
@@ -88,7 +51,7 @@ def test_the_dense_term_compares_projected_cells(model):
     model.eval()
     pair, cuts, spots = views(), (crops([WHOLE] * 3, [False, True, False]), crops([WHOLE] * 3)), places(3, 5)
     with torch.no_grad():
-        losses = model(pair, cuts, spots)
+        losses = model(pair, cuts, spots, torch.zeros(3, 5, 2))
         decoded = [model.encoder(view) for view in pair]
         rows = []
         for map_, cut in zip(decoded, cuts, strict=True):
@@ -105,7 +68,7 @@ def test_the_dense_term_compares_projected_cells(model):
 def test_without_any_overlap_the_dense_term_is_0_and_the_rest_trains(model):
     model.train().zero_grad(set_to_none=True)
     apart = crops([(0.0, 0.0, 0.4, 0.4)] * 3), crops([(0.6, 0.6, 1.0, 1.0)] * 3)
-    losses = model(views(), apart, places(3))
+    losses = model(views(), apart, places(3), torch.zeros(3, 16, 2))
     assert losses["dense_loss"].item() == 0.0
     assert torch.isfinite(losses["loss"])
     losses["loss"].backward()
@@ -116,10 +79,10 @@ def test_images_without_overlap_are_left_out_of_the_dense_term(model):
     model.eval()
     first = crops([WHOLE, (0.0, 0.0, 0.4, 0.4), WHOLE])
     second = crops([WHOLE, (0.6, 0.6, 1.0, 1.0), WHOLE])
-    pair, spots = views(), places(3)
+    pair, spots, still = views(), places(3), torch.zeros(3, 16, 2)
     kept = [0, 2]
     with torch.no_grad():
-        losses = model(pair, (first, second), spots)
+        losses = model(pair, (first, second), spots, still)
         whole = crops([WHOLE, WHOLE])
-        alone = model((pair[0][kept], pair[1][kept]), (whole, whole), spots[kept])
+        alone = model((pair[0][kept], pair[1][kept]), (whole, whole), spots[kept], still[kept])
     torch.testing.assert_close(losses["dense_loss"], alone["dense_loss"], atol=1e-4, rtol=1e-4)

@@ -11,6 +11,7 @@ from pipeline.backbones.encoder import build_encoder
 from pipeline.cli import merge_overrides
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams, parse_params
+from pipeline.pretext.dense_clusters import DenseClusters
 from pipeline.pretext.global_dense import GlobalDense
 from pipeline.pretext.pretrain import COLLAPSE_AFTER, PretextTrainee, pretrain_encoder
 from pipeline.runtime.interrupts import Interrupted, StopSignal
@@ -62,34 +63,42 @@ def trainee(**changes) -> PretextTrainee:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = build_encoder("resnet18", settings.channels, seed=0)
-        model = GlobalDense(encoder, temperature=settings.temperature, dense_weight=settings.dense_weight)
+        model = {"dense_clusters": DenseClusters, "global_dense": GlobalDense}[settings.method](encoder, settings)
     return PretextTrainee(model, settings, SIZES, CPU)
 
 
+TERMS = {"dense_clusters": set(), "global_dense": {"global_loss", "dense_loss"}}
+
+
+@pytest.fixture(scope="module", params=TERMS)
+def method(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return train(tmp_path_factory.mktemp("whole"))
+def whole(tmp_path_factory, method):
+    return train(tmp_path_factory.mktemp("whole"), method=method)
 
 
 def same(one: torch.nn.Module, two: torch.nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
-def test_training_changes_the_weights_and_leaves_one_row_per_epoch(whole):
+def test_training_changes_the_weights_and_leaves_one_row_per_epoch(whole, method):
     encoder, curves = whole
     assert not encoder.training
     assert not same(encoder, build_encoder("resnet18", 8, seed=params().seed))
     assert len(curves.rows) == 2
-    assert set(curves.rows[0]) == {"loss", "global_loss", "dense_loss", "embedding_std", "learning_rate"}
+    assert set(curves.rows[0]) == {"loss", "embedding_std", "learning_rate"} | TERMS[method]
     assert all(math.isfinite(value) for row in curves.rows for value in row.values())
 
 
 @pytest.mark.parametrize("stop_at", [1, 4])
-def test_stopped_and_resumed_is_the_same_bit_for_bit(tmp_path, whole, stop_at):
+def test_stopped_and_resumed_is_the_same_bit_for_bit(tmp_path, whole, method, stop_at):
     with pytest.raises(Interrupted):
-        train(tmp_path, stop_at)
+        train(tmp_path, stop_at, method=method)
     torch.manual_seed(stop_at)  # the global generator must not matter
-    encoder, curves = train(tmp_path)
+    encoder, curves = train(tmp_path, method=method)
     assert same(encoder, whole[0])
     assert curves.rows == whole[1].rows
 
@@ -116,8 +125,8 @@ def test_batches_hold_at_least_two_images_and_differ_by_epoch():
     assert len({str(batches) for batches in epochs}) == 4
 
 
-def test_losses_are_replayed_and_change_with_the_epoch():
-    toy = trainee()
+def test_losses_are_replayed_and_change_with_the_epoch(method):
+    toy = trainee(method=method)
     toy.model.eval()
     with torch.no_grad():
         first, again, later = (toy.losses(epoch, [0, 1, 2], IMAGES[:3])["loss"] for epoch in (0, 0, 1))
@@ -125,8 +134,8 @@ def test_losses_are_replayed_and_change_with_the_epoch():
     assert not torch.equal(first, later)
 
 
-def test_the_loss_falls_on_a_batch_that_is_learned_by_heart():
-    toy = trainee(learning_rate=2e-3)
+def test_the_loss_falls_on_a_batch_that_is_learned_by_heart(method):
+    toy = trainee(method=method, learning_rate=2e-3, clusters={**RAW["pretrain"]["clusters"], "count": 4})
     toy.begin_epoch(0)
     values = []
     for _ in range(12):
@@ -140,22 +149,23 @@ def test_the_loss_falls_on_a_batch_that_is_learned_by_heart():
 
 @pytest.mark.parametrize("dense_weight", [0.0, 1.0])
 def test_either_term_can_be_left_out(tmp_path, dense_weight):
-    _, curves = train(tmp_path, dense_weight=dense_weight, epochs=1)
+    _, curves = train(tmp_path, method="global_dense", dense_weight=dense_weight, epochs=1)
     kept = "dense_loss" if dense_weight else "global_loss"
     assert curves.rows[0]["loss"] == pytest.approx(curves.rows[0][kept])
 
 
-def test_mixed_precision_trains_as_well(tmp_path):
-    _, curves = train(tmp_path, precision="bf16", epochs=1)
+def test_mixed_precision_trains_as_well(tmp_path, method):
+    _, curves = train(tmp_path, method=method, precision="bf16", epochs=1)
     assert math.isfinite(curves.rows[0]["loss"])
 
 
-def test_collapsed_embeddings_stop_the_run_with_advice(tmp_path, monkeypatch):
+def test_collapsed_embeddings_stop_the_run_with_advice(tmp_path, monkeypatch, method):
     start = PretextTrainee.begin_epoch
 
     def collapse(self: PretextTrainee, epoch: int) -> None:
         start(self, epoch)
-        last = self.model.project_image[3]
+        projector = self.model.project_place if method == "dense_clusters" else self.model.project_image
+        last = projector[3]
         torch.nn.init.zeros_(last.weight)
         torch.nn.init.ones_(last.bias)
         for parameter in last.parameters():
@@ -166,8 +176,8 @@ def test_collapsed_embeddings_stop_the_run_with_advice(tmp_path, monkeypatch):
         r"collapsed: embedding_std 0\.000 is below pretrain\.min_embedding_std 0\.05; lower pretrain\.learning_rate"
     )
     with pytest.raises(TrainingError, match=expected):
-        train(tmp_path, epochs=COLLAPSE_AFTER)
-    train(tmp_path / "short", epochs=1)
+        train(tmp_path, method=method, epochs=COLLAPSE_AFTER)
+    train(tmp_path / "short", method=method, epochs=1)
 
 
 def test_the_first_epochs_may_have_a_small_spread():

@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.params import load_params
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 from pipeline.segmentation.cae import ContextAwareEmbedding
+from pipeline.segmentation.cae.appearance import colour_map
 from pipeline.segmentation.losses import prototype_logits
 from pipeline.segmentation.model import PyramidHead, UnitNorm, build_segmenter, load_segmenter, save_segmenter
 
@@ -57,10 +58,30 @@ def test_a_segmenter_starts_from_the_encoder_that_it_is_given():
     assert torch.equal(other.embedding.transform.weight, segmenter.embedding.transform.weight)
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, enabled):
-    segmenter = build_segmenter(ENCODER, 5, cae(enabled=enabled), seed=1)
-    segmenter.prototypes.copy_(torch.rand(5, 8))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"enabled": False},
+        {"enabled": False, "appearance": "backbone"},
+        {"appearance": "rgb"},
+        {"appearance": "backbone"},
+        {"appearance": "features_rgb", "neighbourhood": "nonlocal"},
+        {"scales": [1, 2], "exclude_self": False, "stop_gradient": False},
+        {"mix": "fixed", "gamma": 0.25, "fixed_temperature": False},
+    ],
+    ids=str,
+)
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, changes):
+    start = build_encoder("resnet18", 8, seed=9)
+    segmenter = build_segmenter(ENCODER, 5, cae(**changes), start=start, seed=1)
+    images = torch.rand(2, 3, 32, 32)
+    segmenter.train()
+    segmenter.prototypes.copy_(segmenter.embed(images).detach()[0, :, :5, 0].T)
+    with torch.no_grad():
+        for parameter in segmenter.parameters():
+            # as training would; what is frozen stays
+            parameter.mul_(1.1 if parameter.requires_grad else 1.0)
     with create_artifact(tmp_path / "out") as writer:
         save_segmenter(segmenter, writer.path, {"final_clustering": {"inertia": 1.5}})
     artifact = open_artifact(tmp_path / "out")
@@ -68,10 +89,37 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, enabled):
     assert not loaded.training
     pairs = zip(loaded.state_dict().items(), segmenter.state_dict().items(), strict=True)
     assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), segmenter.eval()(images))
     sidecar = artifact.json("segmenter.json")
     assert sidecar["labels_used"] is False
     assert sidecar["final_clustering"] == {"inertia": 1.5}
-    assert sidecar["architecture"] == {"encoder": ENCODER, "k": 5, "cae": cae(enabled=enabled), "fine_clusters": 0}
+    assert sidecar["architecture"] == {"encoder": ENCODER, "k": 5, "cae": cae(**changes), "fine_clusters": 0}
+
+
+@pytest.mark.parametrize("source", ["rgb", "backbone", "features_rgb"])
+def test_the_appearance_reaches_the_embedding(source):
+    start = build_encoder("resnet18", 8, seed=9)
+    segmenter = build_segmenter(ENCODER, 5, cae(appearance=source), start=start, seed=1).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        start = build_encoder("resnet18", 8, seed=9).eval()
+        for parameter in segmenter.encoder.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        features = segmenter.encoder(images)
+        colours = colour_map(images, (8, 8))
+        maps = {"rgb": (colours,), "backbone": (start(images),), "features_rgb": (features, colours)}[source]
+        found = segmenter.embed(images)
+        torch.testing.assert_close(found, segmenter.embedding(features, maps))
+        assert not torch.allclose(found, segmenter.embedding(features), atol=1e-4)
+    # the frozen copy is no part of what is trained
+    assert all(parameter.requires_grad for parameter in segmenter.embedding.parameters())
+
+
+def test_nothing_is_kept_for_the_appearance_of_the_features():
+    segmenter = build_segmenter(ENCODER, 5, cae(), seed=1)
+    assert segmenter.appearance is None
+    assert not [key for key in segmenter.state_dict() if key.startswith("appearance")]
 
 
 def test_merged_clusters_are_saved_and_score_as_their_best_fine_prototype(tmp_path):

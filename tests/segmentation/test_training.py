@@ -62,6 +62,19 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(tmp_path, train, whole, sto
     assert resumed.statistics == whole.statistics
 
 
+def test_variants_of_the_context_resume_bit_for_bit_and_keep_their_frozen_start(tmp_path, train):
+    cae = {"appearance": "backbone", "neighbourhood": "nonlocal", "top": 3}
+    cae |= {"stop_gradient": False, "fixed_temperature": False}
+    whole = train(tmp_path / "whole", cae=cae).segmenter.state_dict()
+    with pytest.raises(Interrupted):
+        train(tmp_path / "stopped", 6, cae=cae)
+    resumed = train(tmp_path / "stopped", cae=cae).segmenter.state_dict()
+    assert all(torch.equal(one, two) for one, two in zip(resumed.values(), whole.values(), strict=True))
+    for key, value in build_encoder("resnet18", 8, 0).state_dict().items():
+        assert torch.equal(whole[f"appearance.encoder.{key}"], value)
+    assert whole["embedding.log_temperature"] != pytest.approx(math.log(0.1), abs=1e-6)
+
+
 def test_collapsed_clusters_end_the_training_with_advice(tmp_path, train, monkeypatch):
     start = SegmenterTrainee.begin_epoch
 
