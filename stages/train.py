@@ -11,6 +11,7 @@ from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
+from pipeline.segmentation.final_clustering import save_draws
 from pipeline.segmentation.model import save_segmenter
 from pipeline.segmentation.training import gather_pyramid, train_segmenter
 from pipeline.training.checkpoints import Checkpoints
@@ -38,7 +39,8 @@ def train(stage: Stage) -> None:
         stop=stage.stop,
         log=stage.log,
     )
-    save_segmenter(segmenter, stage.out.path, {"k": params.k, "final_clustering": clustering})
+    save_segmenter(segmenter, stage.out.path, {"k": params.k, "final_clustering": clustering.statistics})
+    save_draws(clustering, stage.out.path)
     curves.write(stage.out.path / "curves.csv")
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows), "clusters": params.k}
 

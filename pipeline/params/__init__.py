@@ -16,13 +16,21 @@ from pipeline.params.stages import (
     ScenesParams,
     ViewParams,
 )
-from pipeline.params.train import AppearanceSource, CaeParams, PixelClusteringParams, PyramidLossParams, TrainParams
+from pipeline.params.train import (
+    AppearanceSource,
+    AssignmentParams,
+    CaeParams,
+    PixelClusteringParams,
+    PyramidLossParams,
+    TrainParams,
+)
 from pipeline.params.types import STRIDE, Group, Precision
 from pipeline.params.whole import Params
 
 __all__ = [
     "STRIDE",
     "AppearanceSource",
+    "AssignmentParams",
     "CaeParams",
     "DataParams",
     "DenseClustersParams",

@@ -47,6 +47,20 @@ class PixelClusteringParams(Group):
     iterations: Count
     restarts: Count
     final_restarts: Count
+    final_draws: Count
+    warm_start: bool
+    prototype_momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+    fine_clusters: Annotated[int, Field(ge=0, lt=2**15)]
+    merge: Literal["ward", "view_confusion"]
+
+
+class AssignmentParams(Group):
+    """How the pixels of a batch get their clusters."""
+
+    method: Literal["nearest", "balanced"]
+    epsilon: Positive
+    iterations: Count
+    teacher_momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class TrainParams(Group):
@@ -60,11 +74,16 @@ class TrainParams(Group):
     temperature: Positive
     cluster_weights: Literal["uniform", "inverse_sqrt", "proportional"]
     warmup_epochs: Natural
+    trained: Literal["all", "last", "decoder"]
+    one_view: bool
+    mse_weight: NonNegative
     views: ViewParams
+    assignment: AssignmentParams
     pgg: PyramidLossParams
     cae: CaeParams
     clustering: PixelClusteringParams
     min_used: Fraction
     max_share: Fraction
+    min_effective_rank: NonNegative
     precision: Precision
     seed: Seed

@@ -49,7 +49,23 @@ def find_inconsistencies(params: Params) -> list[str]:
         )
     if params.train.warmup_epochs and not params.train.pgg.weight:
         problems.append("train.warmup_epochs: warm-up trains on pyramid labels only, so train.pgg.weight cannot be 0")
-    return problems + _find_cae_inconsistencies(params.train.cae)
+    return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
+
+
+def _find_clustering_inconsistencies(train: TrainParams) -> list[str]:
+    problems = []
+    if train.one_view and train.mse_weight:
+        problems.append(
+            f"train.mse_weight: {train.mse_weight} compares two views; set it to 0, or train.one_view to false"
+        )
+    fine = train.clustering.fine_clusters
+    if 0 < fine < train.k:
+        problems.append(f"train.clustering.fine_clusters: {fine} is less than train.k {train.k}; give more, or 0")
+    if fine and train.one_view and train.clustering.merge == "view_confusion":
+        problems.append(
+            "train.clustering.merge: view_confusion compares two views; use ward, or set train.one_view to false"
+        )
+    return problems
 
 
 def _find_cae_inconsistencies(cae: CaeParams) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+NEVER = -1e9  # below any score of unit embeddings, and finite, so that enlarging it bilinearly gives no NaN
 ClusterWeights = Literal["uniform", "inverse_sqrt", "proportional"]
 
 
@@ -34,6 +35,22 @@ def assign_pixels(embedding: torch.Tensor, prototypes: torch.Tensor) -> torch.Te
     return prototype_logits(embedding, prototypes).argmax(1)
 
 
+def best_of_groups(scores: torch.Tensor, groups: torch.Tensor, k: int) -> torch.Tensor:
+    """Scores of merged clusters: the best of their fine prototypes, so that the nearest one still decides.
+
+    Args:
+        scores: float32 (B, F, h, w).
+        groups: int64 (F,), the cluster in 0..K-1 of each fine prototype.
+        k: Number of clusters K.
+
+    Returns:
+        float32 (B, K, h, w); `NEVER` for a cluster without prototypes.
+    """
+    B, _, h, w = scores.shape
+    index = groups[None, :, None, None].expand_as(scores)
+    return scores.new_full((B, k, h, w), NEVER).scatter_reduce(1, index, scores, "amax")
+
+
 def pixel_loss(
     embedding: torch.Tensor,
     prototypes: torch.Tensor,
@@ -41,21 +58,28 @@ def pixel_loss(
     *,
     temperature: float,
     weights: torch.Tensor | None,
+    groups: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-entropy of the similarities to frozen prototypes (Cho et al. 2021, eq. 4-5).
 
+    Where fine prototypes were merged, a cluster's probability is the sum of those of its fine prototypes.
+
     Args:
         embedding: float32 (B, D, h, w), unit norm.
-        prototypes: float32 (K, D).
+        prototypes: float32 (K, D); fine ones (F, D) if there are groups.
         labels: int64 (B, h, w).
         temperature: Divides the similarities.
         weights: float32 (K,), or None for equal ones.
+        groups: int64 (F,), the cluster in 0..K-1 of each fine prototype.
 
     Returns:
         Scalar.
     """
-    similarities = F.conv2d(embedding, prototypes[:, :, None, None])
-    return F.cross_entropy(similarities / temperature, labels, weight=weights)
+    logits = F.conv2d(embedding, prototypes[:, :, None, None]) / temperature
+    if groups is not None:
+        members = [logits[:, groups == group].logsumexp(1) for group in range(int(groups.max()) + 1)]
+        logits = torch.stack(members, dim=1)  # (B, K, h, w)
+    return F.cross_entropy(logits, labels, weight=weights)
 
 
 def cluster_weights(sizes: torch.Tensor, kind: ClusterWeights) -> torch.Tensor | None:

@@ -13,7 +13,7 @@ from pipeline.backbones.encoder import Encoder, build_encoder, load_weights, sav
 from pipeline.params import CaeParams, PyramidLossParams
 from pipeline.runtime.artifacts import Artifact, write_json
 from pipeline.segmentation.cae import ContextAwareEmbedding, build_appearance
-from pipeline.segmentation.losses import prototype_logits
+from pipeline.segmentation.losses import best_of_groups, prototype_logits
 
 
 class UnitNorm(nn.Module):
@@ -29,17 +29,18 @@ class Segmenter(nn.Module):
 
     Attributes:
         appearance: Gives the embedding what makes neighbours alike; None where the features alone serve.
-        prototypes: float32 (K, D), the final ones; zeros until training ends.
+        prototypes: float32 (K', D), the final ones; zeros until training ends.
+        groups: int64 (K',), the cluster in 0..K-1 of each prototype; K' is K unless fine clusters were merged.
         architecture: What `build_segmenter` needs to make the same network again.
     """
 
     prototypes: torch.Tensor
+    groups: torch.Tensor
 
     def __init__(
         self,
         encoder: Encoder,
         embedding: nn.Module,
-        k: int,
         architecture: dict[str, Any],
         *,
         appearance: nn.Module | None = None,
@@ -48,7 +49,11 @@ class Segmenter(nn.Module):
         self.encoder = encoder
         self.embedding = embedding
         self.appearance = appearance
-        self.register_buffer("prototypes", torch.zeros(k, encoder.architecture["channels"]))
+        self.k = int(architecture["k"])
+        self.merged = architecture["fine_clusters"] > 0
+        count = architecture["fine_clusters"] or self.k
+        self.register_buffer("prototypes", torch.zeros(count, encoder.architecture["channels"]))
+        self.register_buffer("groups", torch.arange(count) % self.k)
         self.architecture = architecture
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
@@ -58,9 +63,14 @@ class Segmenter(nn.Module):
         embedding: torch.Tensor = self.embedding(features, *maps)
         return embedding
 
+    def scores(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Cluster scores of embeddings: float32 (B, D, h, w) to float32 (B, K, h, w)."""
+        scores = prototype_logits(embedding, self.prototypes)
+        return best_of_groups(scores, self.groups, self.k) if self.merged else scores
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Cluster scores of normalised images: (B, 3, H, W) to float32 (B, K, H/4, W/4)."""
-        return prototype_logits(self.embed(images), self.prototypes)
+        return self.scores(self.embed(images))
 
 
 class PyramidHead(nn.Module):
@@ -88,7 +98,13 @@ class PyramidHead(nn.Module):
 
 
 def build_segmenter(
-    encoder: dict[str, Any], k: int, cae: dict[str, Any], *, start: Encoder | None = None, seed: int = 0
+    encoder: dict[str, Any],
+    k: int,
+    cae: dict[str, Any],
+    *,
+    fine_clusters: int = 0,
+    start: Encoder | None = None,
+    seed: int = 0,
 ) -> Segmenter:
     """Build a segmenter.
 
@@ -96,6 +112,7 @@ def build_segmenter(
         encoder: Architecture of the encoder, as its side-car has it.
         k: Pixel clusters K.
         cae: Group `train.cae` as plain values.
+        fine_clusters: Fine prototypes that are merged into the K clusters; 0 for one prototype per cluster.
         start: An encoder with weights to begin with; else random weights. With appearance `backbone`, a frozen copy is
             made of it as it is now.
         seed: Seed of random weights.
@@ -109,8 +126,8 @@ def build_segmenter(
             torch.manual_seed(seed)
             embedding = ContextAwareEmbedding(encoder["channels"], settings)
         appearance = build_appearance(settings.appearance, body)
-    architecture = {"encoder": encoder, "k": k, "cae": settings.model_dump()}
-    return Segmenter(body, embedding, k, architecture, appearance=appearance)
+    architecture = {"encoder": encoder, "k": k, "cae": settings.model_dump(), "fine_clusters": fine_clusters}
+    return Segmenter(body, embedding, architecture, appearance=appearance)
 
 
 def save_segmenter(segmenter: Segmenter, folder: Path, notes: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.clustering.kmeans import KMeans, fit_kmeans
+from pipeline.errors import TrainingError
 from pipeline.params import PixelClusteringParams
 from pipeline.runtime.randomness import generator
 
@@ -17,7 +18,7 @@ class PixelSample:
 
     Args:
         images: How many images will come.
-        k: Clusters to be fitted.
+        k: Clusters K; fine ones that are merged into them share the same pixels.
         params: Group `train.clustering`.
         seed: Seed of the choice of pixels.
         purpose: What the sample is for.
@@ -66,10 +67,26 @@ def fit_prototypes(
     return fit_kmeans(points, k, spherical=False, iterations=iterations, restarts=restarts, seed=seed, start=start)
 
 
+def check_finite(points: np.ndarray, when: str) -> None:
+    """Stop a run whose network has broken down.
+
+    Raises:
+        TrainingError: Some embeddings are not finite.
+    """
+    if not np.isfinite(points).all():
+        raise TrainingError(
+            f"{when}: some embeddings are not finite numbers; lower train.learning_rate and train.head_learning_rate, "
+            "or set train.precision: fp32"
+        )
+
+
 def effective_rank(points: np.ndarray) -> float:
-    """How many directions the embeddings use: exp of the entropy of their singular values (Roy & Vetterli 2007)."""
-    centred = points - points.mean(0)
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(centred.T @ centred), 0, None))
+    """How many directions the embeddings use: exp of the entropy of their singular values (Roy & Vetterli 2007).
+
+    They are not centred. Around its mean even a network that gives one output for all pixels looks alive, because
+    what is left are rounding errors in every direction.
+    """
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(points.astype(np.float64).T @ points), 0, None))
     total = values.sum()
     if total <= 0:
         return 1.0

@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from pipeline.clustering.agreement import normalised_mutual_information, relative_entropy
 from pipeline.data.loading import shape_batches
-from pipeline.data.views import (
-    Geometric,
-    apply_geometric,
-    apply_photometric,
-    draw_geometric,
-    draw_photometric,
-    normalise,
-)
-from pipeline.errors import TrainingError
-from pipeline.features.pooling import pool_cells
+from pipeline.data.views import normalise
 from pipeline.params import TrainParams
 from pipeline.runtime.device import autocast
 from pipeline.runtime.randomness import generator
-from pipeline.segmentation.losses import assign_pixels, cluster_weights, pixel_loss, pyramid_loss
-from pipeline.segmentation.model import PyramidHead, Segmenter
-from pipeline.segmentation.pixel_clustering import PixelSample, effective_rank, fit_prototypes
+from pipeline.segmentation.freezing import freeze, set_training
+from pipeline.segmentation.guidance import PyramidGuidance, PyramidLevel
+from pipeline.segmentation.losses import assign_pixels
+from pipeline.segmentation.model import Segmenter
+from pipeline.segmentation.monitors import ClusterMonitors
+from pipeline.segmentation.pixel_clustering import effective_rank
+from pipeline.segmentation.prototypes import EpochPrototypes
+from pipeline.segmentation.teacher import Teacher
+from pipeline.segmentation.two_views import Views, embed_views, make_views, view_distance
 from pipeline.training.loop import Batches, Loader
 
 PROBE_IMAGES = 64  # images on which consecutive epochs are compared
-
-
-@dataclass(frozen=True)
-class PyramidLevel:
-    """Pseudo labels of the train images at one level.
-
-    Attributes:
-        cells: Cells a side.
-        k: Number of pseudo labels K_l.
-        labels: int64 (N, cells^2), by train image; -1 where a cell has no features.
-        margins: float32 (N, cells^2).
-        min_margin: Labels less certain than this are left out.
-    """
-
-    cells: int
-    k: int
-    labels: torch.Tensor
-    margins: torch.Tensor
-    min_margin: float
 
 
 class SegmenterTrainee:
@@ -58,6 +31,11 @@ class SegmenterTrainee:
 
     Each epoch starts with k-means over the train set, once per view. Its centroids are the frozen prototypes of the
     epoch, and every step assigns the pixels of its batch to them.
+
+    Attributes:
+        segmenter: What is trained.
+        result: What the training ends with: the teacher if there is one (as in Tarvainen & Valpola 2017), because the
+            clusters live in its embedding; else the segmenter.
     """
 
     def __init__(
@@ -72,72 +50,55 @@ class SegmenterTrainee:
     ) -> None:
         self.segmenter = segmenter.to(device).to(memory_format=torch.channels_last)
         self.params, self.sizes, self.load, self.device = params, sizes, load, device
-        self.pyramid = pyramid if params.pgg.weight else ()
         channels = segmenter.encoder.architecture["channels"]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(params.seed + 1)
-            heads = [PyramidHead(channels, level.k, params.pgg) for level in self.pyramid]
-        self.heads = nn.ModuleList(heads).to(device)
+        levels = pyramid if params.pgg.weight else ()
+        self.guidance = PyramidGuidance(levels, channels, params.pgg, params.seed + 1).to(device)
+        self.prototypes = EpochPrototypes(params, len(sizes), channels, device)
+        self.monitors = ClusterMonitors(params, device)
+        freeze(self.segmenter, params.trained)
+        momentum = params.assignment.teacher_momentum
+        self.teacher = Teacher(self.segmenter, momentum) if momentum else None
+        self.result = self.teacher.segmenter if self.teacher else self.segmenter
+        body = [weight for weight in segmenter.encoder.parameters() if weight.requires_grad]
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             [
-                {"params": list(segmenter.encoder.parameters()), "lr": params.learning_rate},
+                {"params": body, "lr": params.learning_rate},
                 {
-                    "params": [*segmenter.embedding.parameters(), *self.heads.parameters()],
+                    "params": [*segmenter.embedding.parameters(), *self.guidance.parameters()],
                     "lr": params.head_learning_rate,
                 },
             ]
         )
-        self.prototypes = torch.zeros(2, params.k, channels, device=device)  # one set per view
-        self.cluster_sizes = torch.zeros(2, params.k, dtype=torch.int64)
-        self.histogram = torch.zeros(params.k, dtype=torch.int64, device=device)
-        self.probe = torch.zeros(0, dtype=torch.int64)
-        self.monitors: dict[str, float] = {}
+        if self.teacher:
+            self.optimizer.register_step_post_hook(self.teacher.follow)
 
     def epoch_batches(self, epoch: int) -> Batches:
         """Shuffled batches of equal frame shape."""
         return shape_batches(self.sizes, self.params.batch_size, generator(self.params.seed, "train order", epoch))
 
     def begin_epoch(self, epoch: int) -> None:
-        """Fit the prototypes of both views, and compare with the epoch before."""
-        samples = [
-            PixelSample(len(self.sizes), self.params.k, self.params.clustering, self.params.seed, f"view {v}", epoch)
-            for v in (1, 2)
-        ]
-        self.segmenter.train()
+        """Fit the prototypes of each view, and compare with the epoch before."""
+        self._set_training()
         with torch.no_grad():
-            for indices, images in self.load(shape_batches(self.sizes, self.params.batch_size, None)):
-                first, second, crop = self._views(epoch, indices, images)
-                for sample, embedding in zip(samples, self._embed_views(first, second, crop)[:2], strict=True):
-                    sample.add(indices, embedding)
-        clustering = self.params.clustering
-        for view, sample in enumerate(samples):
-            points = sample.points()
-            fit = fit_prototypes(
-                points,
-                self.params.k,
-                iterations=clustering.iterations,
-                restarts=clustering.restarts,
-                seed=int(generator(self.params.seed, "prototypes", epoch, view).integers(2**31)),
-            )
-            self.prototypes[view] = torch.from_numpy(fit.centroids)
-            self.cluster_sizes[view] = torch.from_numpy(fit.sizes)
-        self.histogram.zero_()
-        self.monitors = {"effective_rank": effective_rank(samples[0].points())}
-        probe = self._probe_labels()
-        if len(self.probe):
-            self.monitors["nmi"] = normalised_mutual_information(self.probe.numpy(), probe.numpy())
-        self.probe = probe
+            points = self.prototypes.fit(epoch, self._embedded(epoch))
+        self.monitors.begin_epoch(epoch, effective_rank(points), self._probe_labels())
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Pixel loss within and across views, and the pyramid loss on view 2 before its geometric transform."""
-        first, second, crop = self._views(epoch, indices, images)
-        one, two, whole = self._embed_views(first, second, crop)
+        second = not self.params.one_view or bool(self.guidance.levels)
+        views = make_views(images, indices, epoch, self.params, self.device, second=second)
+        embedded = embed_views(self.segmenter, views, self.params.precision)
         losses: dict[str, torch.Tensor] = {}
         total = torch.zeros((), device=self.device)
         if epoch >= self.params.warmup_epochs:
-            total = losses["pixel_loss"] = self._pixel_loss(one, two)
-        if self.pyramid:
-            guidance, told = self._pyramid_loss(whole, indices)
+            pixels = embedded.pixels()[: self.prototypes.views]
+            total = losses["pixel_loss"] = self._pixel_loss(pixels, self._labels(views, pixels))
+            if self.params.mse_weight:
+                losses["mse_loss"] = view_distance(*pixels)
+                total = total + self.params.mse_weight * losses["mse_loss"]
+        if self.guidance.levels:
+            assert embedded.whole is not None
+            guidance, told = self.guidance.loss(embedded.whole, indices)
             losses |= {"pgg_loss": guidance, **told}
             total = total + self.params.pgg.weight * guidance
         return {"loss": total, **losses}
@@ -148,122 +109,71 @@ class SegmenterTrainee:
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, float]:
         """Check that the clusters are alive."""
-        row = {**means, **self.monitors}
+        row = {**means, **self.monitors.values}
         gamma = getattr(self.segmenter.embedding, "gamma", None)
         if gamma is not None:
             row["gamma"] = float(gamma.detach())
-        counts = self.histogram.cpu().numpy()
-        if not counts.sum():
-            return row
-        row["clusters_used"] = float((counts > 0).sum())
-        row["largest_share"] = float(counts.max() / counts.sum())
-        row["entropy"] = relative_entropy(counts)
-        used, largest = row["clusters_used"] / self.params.k, row["largest_share"]
-        advice = "lower train.learning_rate, raise train.pgg.weight, or give fewer train.k"
-        if used < self.params.min_used:
-            raise TrainingError(
-                f"epoch {epoch + 1}: the clusters collapsed, clusters_used {row['clusters_used']:.0f} of "
-                f"{self.params.k} is below train.min_used {self.params.min_used}; {advice}"
-            )
-        if largest > self.params.max_share:
-            raise TrainingError(
-                f"epoch {epoch + 1}: the clusters collapsed, largest_share {largest:.3f} is above train.max_share "
-                f"{self.params.max_share}; {advice}"
-            )
-        return row
+        return row | self.monitors.check_clusters(epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, prototypes of the running epoch, and what the monitors remember."""
         return {
             "segmenter": self.segmenter.state_dict(),
-            "heads": self.heads.state_dict(),
-            "prototypes": self.prototypes,
-            "cluster_sizes": self.cluster_sizes,
-            "histogram": self.histogram,
-            "probe": self.probe,
-            "monitors": self.monitors,
+            "teacher": self.teacher.segmenter.state_dict() if self.teacher else None,
+            "guidance": self.guidance.state_dict(),
+            "prototypes": self.prototypes.state_dict(),
+            "monitors": self.monitors.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a state back."""
         self.segmenter.load_state_dict(state["segmenter"])
-        self.heads.load_state_dict(state["heads"])
-        self.prototypes = state["prototypes"].to(self.device)
-        self.cluster_sizes = state["cluster_sizes"]
-        self.histogram = state["histogram"].to(self.device)
-        self.probe = state["probe"]
-        self.monitors = state["monitors"]
-        self.segmenter.train()
+        if self.teacher:
+            self.teacher.segmenter.load_state_dict(state["teacher"])
+        self.guidance.load_state_dict(state["guidance"])
+        self.prototypes.load_state_dict(state["prototypes"])
+        self.monitors.load_state_dict(state["monitors"])
+        self._set_training()
 
-    def _views(
-        self, epoch: int, indices: list[int], images: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, Geometric]:
-        """View 1 after both transforms, view 2 after its photometric one alone, and the crop that both share."""
-        seed, views = self.params.seed, self.params.views
-        frames = images.to(self.device, non_blocking=True).float() / 255.0
-        crop = draw_geometric(seed, "train crop", epoch, indices, min_area=views.min_area, flip=views.flip)
-        coloured = [
-            apply_photometric(
-                frames, draw_photometric(seed, f"train colours {v}", epoch, indices, jitter=views.jitter, hue=views.hue)
-            )
-            for v in (1, 2)
-        ]
-        first = apply_geometric(coloured[0], crop, (frames.shape[2], frames.shape[3]))
-        return normalise(first), normalise(coloured[1]), crop
+    def _set_training(self) -> None:
+        for network in {self.segmenter, self.result}:
+            set_training(network, self.params.trained)
 
-    def _embed_views(
-        self, first: torch.Tensor, second: torch.Tensor, crop: Geometric
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Embeddings of view 1, of view 2 cut alike, and of the whole view 2; float32 (B, D, h, w)."""
-        with autocast(self.device, self.params.precision):
-            one, whole = self.segmenter.embed(torch.cat([first, second])).chunk(2)
-        two = F.normalize(apply_geometric(whole, crop, (whole.shape[2], whole.shape[3])), dim=1)
-        return one, two, whole
+    def _embedded(self, epoch: int) -> Iterator[tuple[list[int], Sequence[torch.Tensor]]]:
+        """The train images in order, with the embeddings of their views."""
+        for indices, images in self.load(shape_batches(self.sizes, self.params.batch_size, None)):
+            views = make_views(images, indices, epoch, self.params, self.device, second=not self.params.one_view)
+            yield indices, embed_views(self.result, views, self.params.precision).pixels()
 
-    def _pixel_loss(self, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
-        labels = [assign_pixels(e.detach(), mu) for e, mu in zip((one, two), self.prototypes, strict=True)]
+    @torch.no_grad()
+    def _labels(self, views: Views, pixels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The cluster of every pixel in each view, by the teacher's embeddings if there is one; (B, h, w)."""
+        if self.teacher:
+            second = None if self.params.one_view else views.second
+            pixels = embed_views(self.result, views._replace(second=second), self.params.precision).pixels()
+        labels = [self.prototypes.assign(embedding.detach(), view) for view, embedding in enumerate(pixels)]
         for assigned in labels:
-            self.histogram += torch.bincount(assigned.flatten(), minlength=self.params.k)
-        weights = [cluster_weights(sizes.to(self.device), self.params.cluster_weights) for sizes in self.cluster_sizes]
+            self.monitors.count(assigned)
+        return labels
 
-        def loss(embedding: torch.Tensor, view: int) -> torch.Tensor:
-            return pixel_loss(
-                embedding,
-                self.prototypes[view],
-                labels[view],
-                temperature=self.params.temperature,
-                weights=weights[view],
-            )
-
-        within = (loss(one, 0) + loss(two, 1)) / 2
-        across = (loss(one, 1) + loss(two, 0)) / 2
+    def _pixel_loss(self, pixels: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]) -> torch.Tensor:
+        loss = self.prototypes.loss
+        if len(pixels) == 1:
+            return loss(pixels[0], 0, labels[0])
+        within = (loss(pixels[0], 0, labels[0]) + loss(pixels[1], 1, labels[1])) / 2
+        across = (loss(pixels[0], 1, labels[1]) + loss(pixels[1], 0, labels[0])) / 2
         return (within + across) / 2
-
-    def _pyramid_loss(self, whole: torch.Tensor, indices: list[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        losses, told = [], {}
-        for level, head in zip(self.pyramid, self.heads, strict=True):
-            cells = pool_cells(whole, level.cells).flatten(0, 1)
-            labels = level.labels[indices].flatten().to(self.device)
-            margins = level.margins[indices].flatten().to(self.device)
-            loss, right = pyramid_loss(head(cells), labels, margins, level.min_margin)
-            losses.append(loss)
-            told[f"pgg_top1_level_{level.cells}"] = right
-        return torch.stack(losses).mean(), told
 
     def _probe_labels(self) -> torch.Tensor:
         """Labels of some frames as they are, under the first view's prototypes."""
         chosen = list(range(min(PROBE_IMAGES, len(self.sizes))))
         batches = shape_batches([self.sizes[i] for i in chosen], self.params.batch_size, None)
-        self.segmenter.eval()
+        self.result.eval()
         labels = []
         with torch.no_grad(), autocast(self.device, self.params.precision):
             for _, images in self.load(batches):
-                embedding = self.segmenter.embed(normalise(images.to(self.device)))
-                labels.append(assign_pixels(embedding.float(), self.prototypes[0]).flatten().cpu())
-        self.segmenter.train()
+                embedding = self.result.embed(normalise(images.to(self.device)))
+                nearest = assign_pixels(embedding.float(), self.prototypes.centroids[0])
+                labels.append(self.prototypes.groups[0][nearest].flatten().cpu())
+        self._set_training()
         return torch.cat(labels)
-
-
-def min_margin(margins: np.ndarray, drop_fraction: float) -> float:
-    """The margin below which the least certain `drop_fraction` of cells lies; minus infinity when none is dropped."""
-    return float(np.quantile(margins, drop_fraction)) if drop_fraction and margins.size else float("-inf")

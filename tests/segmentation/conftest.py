@@ -13,8 +13,9 @@ from pipeline.backbones.encoder import build_encoder
 from pipeline.params import TrainParams, parse_params
 from pipeline.params.presets import merge_overrides
 from pipeline.runtime.interrupts import StopSignal
+from pipeline.segmentation.guidance import PyramidLevel
 from pipeline.segmentation.model import build_segmenter
-from pipeline.segmentation.trainee import PyramidLevel, SegmenterTrainee
+from pipeline.segmentation.trainee import SegmenterTrainee
 from pipeline.segmentation.training import train_segmenter
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
@@ -32,7 +33,8 @@ SMALL: dict[str, Any] = {
     "precision": "fp32",
     "min_used": 0.0,
     "max_share": 1.0,
-    "clustering": {"pixels_per_cluster": 60, "iterations": 3, "restarts": 1, "final_restarts": 2},
+    "min_effective_rank": 0.0,
+    "clustering": {"pixels_per_cluster": 60, "iterations": 3, "restarts": 1, "final_restarts": 2, "final_draws": 2},
 }
 
 
@@ -68,14 +70,17 @@ def make_pyramid() -> list[PyramidLevel]:
 def make_trainee(**changes: Any) -> SegmenterTrainee:
     params = make_params(**changes)
     encoder = build_encoder("resnet18", 8, seed=0)
-    segmenter = build_segmenter(encoder.architecture, params.k, params.cae.model_dump(), start=encoder, seed=0)
+    fine = params.clustering.fine_clusters
+    segmenter = build_segmenter(
+        encoder.architecture, params.k, params.cae.model_dump(), fine_clusters=fine, start=encoder, seed=0
+    )
     loader = Loader(StopSignal())
     return SegmenterTrainee(segmenter, params, pyramid=make_pyramid(), sizes=SIZES, load=loader, device=CPU)
 
 
 def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> SimpleNamespace:
     stop, curves = StopSignal(), Curves(None)
-    segmenter, statistics = train_segmenter(
+    segmenter, clustering = train_segmenter(
         build_encoder("resnet18", 8, seed=0),
         make_params(**changes),
         pyramid=make_pyramid(),
@@ -87,7 +92,7 @@ def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> Si
         stop=stop,
         log=logging.getLogger("fs4.test"),
     )
-    return SimpleNamespace(segmenter=segmenter, statistics=statistics, curves=curves)
+    return SimpleNamespace(segmenter=segmenter, clustering=clustering, statistics=clustering.statistics, curves=curves)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,7 +5,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.segmentation.losses import assign_pixels, cluster_weights, pixel_loss, prototype_logits, pyramid_loss
+from pipeline.segmentation.losses import (
+    NEVER,
+    assign_pixels,
+    best_of_groups,
+    cluster_weights,
+    pixel_loss,
+    prototype_logits,
+    pyramid_loss,
+)
 
 
 def rows(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -118,3 +126,32 @@ def test_without_any_cell_the_pyramid_loss_is_0_and_keeps_the_graph():
     assert told.item() == 0.0
     loss.backward()
     assert not logits.grad.any()
+
+
+def test_merged_clusters_have_the_summed_probability_of_their_fine_prototypes():
+    embedding, prototypes = F.normalize(rows(2, 4, 3, 5), dim=1), rows(6, 4, seed=1)
+    groups = torch.tensor([0, 1, 0, 2, 2, 2])
+    labels = torch.randint(0, 3, (2, 3, 5), generator=torch.Generator().manual_seed(2))
+    terms = []
+    for b in range(2):
+        for y in range(3):
+            for x in range(5):
+                shares = (embedding[b, :, y, x] @ prototypes.T / 0.3).softmax(0)
+                terms.append(-shares[groups == labels[b, y, x]].sum().log())
+    found = pixel_loss(embedding, prototypes, labels, temperature=0.3, weights=None, groups=groups)
+    torch.testing.assert_close(found, torch.stack(terms).mean())
+
+
+def test_groups_of_one_are_the_plain_loss():
+    embedding, prototypes = F.normalize(rows(2, 4, 3, 5), dim=1), rows(6, 4, seed=1)
+    labels, weights = torch.randint(0, 6, (2, 3, 5)), torch.rand(6)
+    settings = {"temperature": 1.0, "weights": weights}
+    grouped = pixel_loss(embedding, prototypes, labels, groups=torch.arange(6), **settings)
+    torch.testing.assert_close(grouped, pixel_loss(embedding, prototypes, labels, **settings))
+
+
+def test_the_best_fine_score_counts_and_a_cluster_without_any_never_wins():
+    scores = rows(2, 5, 3, 4)
+    found = best_of_groups(scores, torch.tensor([1, 3, 1, 0, 0]), 4)
+    expected = [scores[:, [3, 4]].amax(1), scores[:, [0, 2]].amax(1), torch.full((2, 3, 4), NEVER), scores[:, 1]]
+    assert torch.equal(found, torch.stack(expected, dim=1))

@@ -94,7 +94,7 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, changes):
     sidecar = artifact.json("segmenter.json")
     assert sidecar["labels_used"] is False
     assert sidecar["final_clustering"] == {"inertia": 1.5}
-    assert sidecar["architecture"] == {"encoder": ENCODER, "k": 5, "cae": cae(**changes)}
+    assert sidecar["architecture"] == {"encoder": ENCODER, "k": 5, "cae": cae(**changes), "fine_clusters": 0}
 
 
 @pytest.mark.parametrize("source", ["rgb", "backbone", "features_rgb"])
@@ -120,6 +120,21 @@ def test_nothing_is_kept_for_the_appearance_of_the_features():
     segmenter = build_segmenter(ENCODER, 5, cae(), seed=1)
     assert segmenter.appearance is None
     assert not [key for key in segmenter.state_dict() if key.startswith("appearance")]
+
+
+def test_merged_clusters_are_saved_and_score_as_their_best_fine_prototype(tmp_path):
+    segmenter = build_segmenter(ENCODER, 3, cae(enabled=False), fine_clusters=7, seed=1).eval()
+    segmenter.prototypes.copy_(torch.randn(7, 8, generator=torch.Generator().manual_seed(0)) / 3)
+    segmenter.groups.copy_(torch.tensor([0, 2, 1, 1, 0, 2, 2]))
+    with create_artifact(tmp_path / "out") as writer:
+        save_segmenter(segmenter, writer.path, {})
+    loaded = load_segmenter(open_artifact(tmp_path / "out"))
+    images = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        scores, embedding = loaded(images), loaded.embed(images)
+    assert scores.shape == (1, 3, 8, 16)
+    distances = (embedding[:, None] - segmenter.prototypes[None, :, :, None, None]).square().sum(2)
+    assert torch.equal(scores.argmax(1), segmenter.groups[distances.argmin(1)])
 
 
 def test_damaged_weights_are_named(segmenter, tmp_path):

@@ -1,16 +1,20 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.clustering.kmeans import assign
-from pipeline.params import PixelClusteringParams
-from pipeline.segmentation.pixel_clustering import PixelSample, effective_rank, fit_prototypes
+from pipeline.errors import TrainingError
+from pipeline.params import load_params
+from pipeline.segmentation.pixel_clustering import PixelSample, check_finite, effective_rank, fit_prototypes
 
+TRAIN = load_params(Path(__file__).parents[2] / "params.yaml").train
 K = 3
 
 
 def sample(images: int, pixels_per_cluster: int, seed: int = 0, purpose: str = "p", epoch: int = 0) -> PixelSample:
-    params = PixelClusteringParams(pixels_per_cluster=pixels_per_cluster, iterations=5, restarts=1, final_restarts=1)
+    params = TRAIN.clustering.model_copy(update={"pixels_per_cluster": pixels_per_cluster})
     return PixelSample(images, K, params, seed, purpose, epoch)
 
 
@@ -97,15 +101,30 @@ def test_prototypes_follow_seed_and_start():
 def test_the_effective_rank_counts_directions(rank):
     points = np.zeros((4000, 8), np.float32)
     points[:, :rank] = np.random.default_rng(0).standard_normal((4000, rank))
-    assert effective_rank(points + 5) == pytest.approx(rank, rel=0.01)
+    assert effective_rank(3 * points) == pytest.approx(rank, rel=0.01)
     basis = np.linalg.qr(np.random.default_rng(1).standard_normal((8, 8)))[0]
     assert effective_rank((points @ basis).astype(np.float32)) == pytest.approx(rank, rel=0.05)
 
 
 def test_equal_points_have_rank_1():
-    assert effective_rank(np.ones((10, 4), np.float32)) == 1.0
+    assert effective_rank(np.ones((10, 4), np.float32)) == pytest.approx(1.0)
+    assert effective_rank(np.zeros((10, 4), np.float32)) == 1.0
+
+
+def test_a_constant_with_rounding_errors_has_rank_1():
+    points = np.full((4000, 8), 8**-0.5) + 1e-6 * np.random.default_rng(0).standard_normal((4000, 8))
+    assert effective_rank(points.astype(np.float32)) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_uneven_directions_count_less():
     points = np.random.default_rng(0).standard_normal((4000, 2)) * [1.0, 0.01]
     assert 1.0 < effective_rank(points) < 1.1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_embeddings_that_are_not_finite_end_the_run_with_advice(wrong):
+    points = np.ones((4, 2), np.float32)
+    check_finite(points, "epoch 2")
+    points[2, 1] = wrong
+    with pytest.raises(TrainingError, match=r"^epoch 2: some embeddings are not finite numbers; lower train\.learning"):
+        check_finite(points, "epoch 2")

@@ -80,7 +80,7 @@ def test_collapsed_clusters_end_the_training_with_advice(tmp_path, train, monkey
 
     def collapse(self, epoch):
         start(self, epoch)
-        self.prototypes[:] = self.prototypes[:, :1].clone()
+        self.prototypes.centroids[:] = self.prototypes.centroids[:, :1].clone()
 
     monkeypatch.setattr(SegmenterTrainee, "begin_epoch", collapse)
     with pytest.raises(TrainingError, match=r"collapsed, clusters_used 1 of 4 is below train\.min_used 0\.3"):

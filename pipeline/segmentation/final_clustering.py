@@ -1,0 +1,163 @@
+"""The last clustering: the prototypes that a trained segmenter keeps, and how much they are a matter of chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.clustering.kmeans import KMeans, assign
+from pipeline.data.loading import shape_batches
+from pipeline.data.views import normalise
+from pipeline.params import TrainParams
+from pipeline.runtime.device import autocast
+from pipeline.runtime.randomness import generator
+from pipeline.segmentation.merging import confusion_groups, count_confusion, ward_groups
+from pipeline.segmentation.model import Segmenter
+from pipeline.segmentation.pixel_clustering import PixelSample, check_finite, fit_prototypes
+from pipeline.segmentation.two_views import embed_views, make_views
+from pipeline.training.loop import Loader
+
+CONFUSION_PASSES = 2  # times that the train frames are seen in two views to count what is confused
+
+
+@dataclass(frozen=True)
+class FinalClustering:
+    """Independent clusterings of the trained embeddings.
+
+    Attributes:
+        prototypes: float32 (R, K', D), of each draw; K' is K unless fine clusters were merged.
+        groups: int64 (R, K'), the cluster in 0..K-1 of each prototype.
+        statistics: Of the draw whose prototypes the segmenter took, and the inertia of all on held pixels.
+    """
+
+    prototypes: np.ndarray
+    groups: np.ndarray
+    statistics: dict[str, Any]
+
+
+def cluster_finally(
+    segmenter: Segmenter, params: TrainParams, *, sizes: Sequence[tuple[int, int]], load: Loader, device: torch.device
+) -> FinalClustering:
+    """Cluster the train frames as they are, in evaluation mode, and give the segmenter the best prototypes.
+
+    Each draw takes pixels of its own and the best of several restarts. The best draw has the lowest inertia on held
+    pixels that are the same for all draws.
+
+    Raises:
+        TrainingError: Some embeddings are not finite.
+    """
+    segmenter.to(device).to(memory_format=torch.channels_last).eval()
+    clustering, seed = params.clustering, params.seed
+    purposes = [f"final pixels {draw}" for draw in range(clustering.final_draws)]
+    *samples, held = _sample_frames(segmenter, params, [*purposes, "held pixels"], sizes, load, device)
+    check_finite(held, "final clustering")
+    fits = [
+        fit_prototypes(
+            points,
+            clustering.fine_clusters or params.k,
+            iterations=clustering.iterations,
+            restarts=clustering.final_restarts,
+            seed=int(generator(seed, "final prototypes", draw).integers(2**31)),
+        )
+        for draw, points in enumerate(samples)
+    ]
+    held_inertia = [float(assign(held, fit.centroids, spherical=False).distance.sum(dtype=np.float64)) for fit in fits]
+    best = int(np.argmin(held_inertia))
+    groups = _group_draws(segmenter, params, fits, sizes, load, device)
+    segmenter.prototypes.copy_(torch.from_numpy(fits[best].centroids))
+    segmenter.groups.copy_(torch.from_numpy(groups[best]))
+    statistics = {
+        "pixels_fitted": len(samples[best]),
+        "inertia": fits[best].inertia,
+        "restart_inertia": list(fits[best].restart_inertia),
+        "sizes": np.bincount(groups[best], weights=fits[best].sizes, minlength=params.k).astype(int).tolist(),
+        "reseeded": fits[best].reseeded,
+        "draw": best,
+        "held_inertia": held_inertia,
+    }
+    return FinalClustering(np.stack([fit.centroids for fit in fits]), groups, statistics)
+
+
+def save_draws(clustering: FinalClustering, folder: Path) -> None:
+    """Write the prototypes of all draws to `final_draws.safetensors`, so that each of them can be scored."""
+    from safetensors.numpy import save
+
+    tensors = {"prototypes": np.ascontiguousarray(clustering.prototypes), "groups": clustering.groups}
+    (folder / "final_draws.safetensors").write_bytes(save(tensors))
+
+
+def _sample_frames(
+    segmenter: Segmenter,
+    params: TrainParams,
+    purposes: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    load: Loader,
+    device: torch.device,
+) -> list[np.ndarray]:
+    """One pass over the train frames; for each purpose the pixels that were drawn for it, float32 (N, D)."""
+    samples = [
+        PixelSample(len(sizes), params.k, params.clustering, params.seed, purpose, params.epochs)
+        for purpose in purposes
+    ]
+    with torch.no_grad():
+        for indices, images in load(shape_batches(sizes, params.batch_size, None)):
+            with autocast(device, params.precision):
+                embedding = segmenter.embed(normalise(images.to(device, non_blocking=True)))
+            for sample in samples:
+                sample.add(indices, embedding)
+    return [sample.points() for sample in samples]
+
+
+def _group_draws(
+    segmenter: Segmenter,
+    params: TrainParams,
+    fits: Sequence[KMeans],
+    sizes: Sequence[tuple[int, int]],
+    load: Loader,
+    device: torch.device,
+) -> np.ndarray:
+    """Which cluster each prototype belongs to, int64 (R, K')."""
+    if not params.clustering.fine_clusters:
+        return np.tile(np.arange(params.k, dtype=np.int64), (len(fits), 1))
+    if params.clustering.merge == "ward":
+        return np.stack([ward_groups(fit.centroids, fit.sizes, params.k) for fit in fits])
+    first, second = _sample_spots(segmenter, params, sizes, load, device)
+    return np.stack(
+        [
+            confusion_groups(
+                count_confusion(fit.centroids, first, second),
+                params.k,
+                int(generator(params.seed, "final merging", draw).integers(2**31)),
+            )
+            for draw, fit in enumerate(fits)
+        ]
+    )
+
+
+def _sample_spots(
+    segmenter: Segmenter,
+    params: TrainParams,
+    sizes: Sequence[tuple[int, int]],
+    load: Loader,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of the same spots in two random views, float32 (N, D) each."""
+    rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for epoch in range(params.epochs, params.epochs + CONFUSION_PASSES):
+        samples = [
+            PixelSample(len(sizes), params.k, params.clustering, params.seed, "final spots", epoch) for _ in rows
+        ]
+        with torch.no_grad():
+            for indices, images in load(shape_batches(sizes, params.batch_size, None)):
+                views = make_views(images, indices, epoch, params, device)
+                embedded = embed_views(segmenter, views, params.precision)
+                for sample, embedding in zip(samples, embedded.pixels(), strict=True):
+                    sample.add(indices, embedding)
+        for collected, sample in zip(rows, samples, strict=True):
+            collected.append(sample.points())
+    return np.concatenate(rows[0]), np.concatenate(rows[1])

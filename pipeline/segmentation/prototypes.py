@@ -1,0 +1,133 @@
+"""The prototypes of an epoch: one k-means over the train set for each view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.params import TrainParams
+from pipeline.runtime.randomness import generator
+from pipeline.segmentation.assignment import choose_labels
+from pipeline.segmentation.losses import cluster_weights, pixel_loss, prototype_logits
+from pipeline.segmentation.merging import confusion_groups, count_confusion, ward_groups
+from pipeline.segmentation.pixel_clustering import PixelSample, check_finite, fit_prototypes
+
+
+class EpochPrototypes:
+    """Prototypes that are fitted at the start of an epoch and frozen for the rest of it.
+
+    Args:
+        params: Group `train`.
+        images: Number of train images.
+        channels: D.
+        device: Where they are used.
+
+    Attributes:
+        centroids: float32 (V, K', D), one set per view; K' is K unless fine clusters are merged.
+        groups: int64 (V, K'), the cluster in 0..K-1 of each prototype.
+        sizes: int64 (V, K), pixels of each cluster among those fitted.
+    """
+
+    def __init__(self, params: TrainParams, images: int, channels: int, device: torch.device) -> None:
+        self.params, self.images, self.device = params, images, device
+        self.merged = params.clustering.fine_clusters > 0
+        self.count = params.clustering.fine_clusters or params.k
+        self.views = 1 if params.one_view else 2
+        self.centroids = torch.zeros(self.views, self.count, channels, device=device)
+        self.groups = torch.arange(self.count, device=device).remainder(params.k).repeat(self.views, 1)
+        self.sizes = torch.zeros(self.views, params.k, dtype=torch.int64)
+        self.fitted = False
+
+    def fit(self, epoch: int, embedded: Iterable[tuple[list[int], Sequence[torch.Tensor]]]) -> np.ndarray:
+        """Cluster a sample of pixels of each view.
+
+        Args:
+            epoch: Index of the epoch.
+            embedded: The train images' indices, batch by batch, and of each view the embedding (B, D, h, w).
+
+        Returns:
+            The pixels of the first view that were fitted, float32 (N, D).
+
+        Raises:
+            TrainingError: Some embeddings are not finite.
+        """
+        samples = [self._sample(f"view {view + 1}", epoch) for view in range(self.views)]
+        compared = self.merged and self.params.clustering.merge == "view_confusion"
+        spots = [self._sample("spots", epoch) for _ in range(self.views)] if compared else []
+        for indices, embeddings in embedded:
+            for collected in (samples, spots) if compared else (samples,):
+                for sample, embedding in zip(collected, embeddings, strict=True):
+                    sample.add(indices, embedding)
+        points, pairs = [sample.points() for sample in samples], [sample.points() for sample in spots]
+        check_finite(np.stack(points), f"epoch {epoch + 1}")
+        for view, rows in enumerate(points):
+            self._fit_view(epoch, view, rows, pairs)
+        self.fitted = True
+        return points[0]
+
+    def assign(self, embedding: torch.Tensor, view: int) -> torch.Tensor:
+        """Cluster of every pixel: (B, D, h, w) to int64 (B, h, w) in 0..K-1.
+
+        A balanced assignment balances the fine prototypes where these are merged.
+        """
+        labels = choose_labels(prototype_logits(embedding, self.centroids[view]), self.params.assignment)
+        return self.groups[view][labels] if self.merged else labels
+
+    def loss(self, embedding: torch.Tensor, view: int, labels: torch.Tensor) -> torch.Tensor:
+        """Pixel loss of embeddings (B, D, h, w) against labels (B, h, w) and the prototypes of a view."""
+        return pixel_loss(
+            embedding,
+            self.centroids[view],
+            labels,
+            temperature=self.params.temperature,
+            weights=cluster_weights(self.sizes[view].to(self.device), self.params.cluster_weights),
+            groups=self.groups[view] if self.merged else None,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the rest of the epoch, and the next one, depend on."""
+        return {"centroids": self.centroids, "groups": self.groups, "sizes": self.sizes, "fitted": self.fitted}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state back."""
+        self.centroids, self.groups = state["centroids"].to(self.device), state["groups"].to(self.device)
+        self.sizes, self.fitted = state["sizes"], state["fitted"]
+
+    def _sample(self, purpose: str, epoch: int) -> PixelSample:
+        return PixelSample(self.images, self.params.k, self.params.clustering, self.params.seed, purpose, epoch)
+
+    def _fit_view(self, epoch: int, view: int, points: np.ndarray, pairs: list[np.ndarray]) -> None:
+        clustering, seed = self.params.clustering, self.params.seed
+        old = self.centroids[view].cpu().numpy().copy()
+        warm = self.fitted and (clustering.warm_start or clustering.prototype_momentum > 0)
+        fit = fit_prototypes(
+            points,
+            self.count,
+            iterations=clustering.iterations,
+            restarts=1 if warm else clustering.restarts,
+            seed=int(generator(seed, "prototypes", epoch, view).integers(2**31)),
+            start=old if warm else None,
+        )
+        centroids = fit.centroids
+        if warm and clustering.prototype_momentum:
+            # k-means started from the old rows, so that row by row they mean the same
+            centroids = clustering.prototype_momentum * old + (1 - clustering.prototype_momentum) * centroids
+        self.centroids[view] = torch.from_numpy(centroids)
+        sizes = fit.sizes
+        if self.merged:
+            groups = self._merge(epoch, view, centroids, fit.sizes, pairs)
+            self.groups[view] = torch.from_numpy(groups)
+            sizes = np.bincount(groups, weights=fit.sizes, minlength=self.params.k).astype(np.int64)
+        self.sizes[view] = torch.from_numpy(sizes)
+
+    def _merge(
+        self, epoch: int, view: int, centroids: np.ndarray, sizes: np.ndarray, pairs: list[np.ndarray]
+    ) -> np.ndarray:
+        if not pairs:
+            return ward_groups(centroids, sizes, self.params.k)
+        confusion = count_confusion(centroids, *pairs)
+        seed = int(generator(self.params.seed, "merging", epoch, view).integers(2**31))
+        return confusion_groups(confusion, self.params.k, seed)
