@@ -51,8 +51,7 @@ class SegmenterTrainee:
         self.segmenter = segmenter.to(device).to(memory_format=torch.channels_last)
         self.params, self.sizes, self.load, self.device = params, sizes, load, device
         channels = segmenter.encoder.architecture["channels"]
-        levels = pyramid if params.pgg.weight else ()
-        self.guidance = PyramidGuidance(levels, channels, params.pgg, params.seed + 1).to(device)
+        self.guidance = PyramidGuidance(pyramid, channels, params.pgg, params.seed + 1).to(device)
         self.prototypes = EpochPrototypes(params, len(sizes), channels, device)
         self.monitors = ClusterMonitors(params, device)
         freeze(self.segmenter, params.trained)
@@ -85,7 +84,8 @@ class SegmenterTrainee:
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Pixel loss within and across views, and the pyramid loss on view 2 before its geometric transform."""
-        second = not self.params.one_view or bool(self.guidance.levels)
+        guided = self.params.pgg.has_loss and bool(self.guidance.levels)
+        second = not self.params.one_view or guided
         views = make_views(images, indices, epoch, self.params, self.device, second=second)
         embedded = embed_views(self.segmenter, views, self.params.precision)
         losses: dict[str, torch.Tensor] = {}
@@ -96,7 +96,7 @@ class SegmenterTrainee:
             if self.params.mse_weight:
                 losses["mse_loss"] = view_distance(*pixels)
                 total = total + self.params.mse_weight * losses["mse_loss"]
-        if self.guidance.levels:
+        if guided:
             assert embedded.whole is not None
             guidance, told = self.guidance.loss(embedded.whole, indices)
             losses |= {"pgg_loss": guidance, **told}

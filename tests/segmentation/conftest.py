@@ -105,6 +105,16 @@ def _single_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def params() -> Callable[..., TrainParams]:
+    return make_params
+
+
+@pytest.fixture
+def pyramid() -> list[PyramidLevel]:
+    return make_pyramid()
+
+
+@pytest.fixture
 def trainee() -> Callable[..., SegmenterTrainee]:
     return make_trainee
 
