@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.segmentation.losses import prototype_logits
-
 SMOOTHING = 1.0  # pixels added to every count, so that no cluster is ruled out
 
 
@@ -57,21 +55,3 @@ class CellPrior:
             rows = torch.cat([shares, flat]).float().to(of_level.device)  # label -1 takes the last row
             total = total + rows[of_level].permute(0, 3, 1, 2)
         return total / len(self.counts)
-
-
-def assign_with_prior(
-    embedding: torch.Tensor, prototypes: torch.Tensor, log_prior: torch.Tensor, *, temperature: float, strength: float
-) -> torch.Tensor:
-    """Cluster of each pixel by its scores and the prior: argmax of score / temperature + strength * log P.
-
-    Args:
-        embedding: float32 (B, D, h, w).
-        prototypes: float32 (K, D).
-        log_prior: float32 (B, K, h, w).
-        temperature: Divides the scores of `prototype_logits`.
-        strength: Weight of the prior.
-
-    Returns:
-        int64 (B, h, w).
-    """
-    return (prototype_logits(embedding, prototypes) / temperature + strength * log_prior).argmax(1)

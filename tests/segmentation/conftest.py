@@ -11,7 +11,7 @@ import torch
 
 from pipeline.backbones.encoder import build_encoder
 from pipeline.cli import merge_overrides
-from pipeline.params import TrainParams, parse_params
+from pipeline.params import PggParams, TrainParams, parse_params
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.segmentation.guidance import PyramidLevel
 from pipeline.segmentation.model import build_segmenter
@@ -26,6 +26,7 @@ RAW = read_yaml(Path(__file__).parents[2] / "params.yaml")
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 SIZES = [(32, 32)] * 6
+GROUPING = PggParams(k=[5, 5], restarts=2, iterations=10, max_points_per_centroid=100, seed=0)
 SMALL: dict[str, Any] = {
     "k": 4,
     "epochs": 2,
@@ -75,7 +76,9 @@ def make_trainee(**changes: Any) -> SegmenterTrainee:
         encoder.architecture, params.k, params.cae.model_dump(), fine_clusters=fine, start=encoder, seed=0
     )
     loader = Loader(StopSignal())
-    return SegmenterTrainee(segmenter, params, pyramid=make_pyramid(), sizes=SIZES, load=loader, device=CPU)
+    return SegmenterTrainee(
+        segmenter, params, pyramid=make_pyramid(), grouping=GROUPING, sizes=SIZES, load=loader, device=CPU
+    )
 
 
 def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> SimpleNamespace:
@@ -84,6 +87,7 @@ def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> Si
         build_encoder("resnet18", 8, seed=0),
         make_params(**changes),
         pyramid=make_pyramid(),
+        grouping=GROUPING,
         sizes=SIZES,
         load=Loader(stop, stop_at),
         device=CPU,

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from pipeline.segmentation.cell_prior import CellPrior, assign_with_prior
-from pipeline.segmentation.losses import assign_pixels
+from pipeline.segmentation.cell_prior import CellPrior
 
 
 def drawn(*shape: int, high: int, seed: int = 0, low: int = 0) -> torch.Tensor:
@@ -42,22 +41,3 @@ def test_without_counts_the_prior_is_flat():
     prior.clear()
     found = prior.log_prior([torch.tensor([[[0, 1, 2, -1]]])])
     torch.testing.assert_close(found, torch.full((1, 5, 1, 4), math.log(1 / 5)))
-
-
-def test_the_assignment_adds_the_prior_to_the_scores():
-    rng = torch.Generator().manual_seed(0)
-    embedding = torch.nn.functional.normalize(torch.randn(2, 3, 4, 5, generator=rng), dim=1)
-    prototypes, log_prior = torch.randn(6, 3, generator=rng) / 2, torch.randn(2, 6, 4, 5, generator=rng)
-    found = assign_with_prior(embedding, prototypes, log_prior, temperature=0.5, strength=0.3)
-    for b in range(2):
-        for y in range(4):
-            for x in range(5):
-                e = embedding[b, :, y, x].tolist()
-                scores = []
-                for k, mu in enumerate(prototypes.tolist()):
-                    score = sum(p * q for p, q in zip(e, mu, strict=True)) - sum(q * q for q in mu) / 2
-                    scores.append(score / 0.5 + 0.3 * log_prior[b, k, y, x].item())
-                assert found[b, y, x].item() == scores.index(max(scores))
-    flat = assign_with_prior(embedding, prototypes, torch.full((2, 6, 4, 5), -3.0), temperature=0.5, strength=0.3)
-    assert torch.equal(flat, assign_pixels(embedding, prototypes))
-    assert not torch.equal(flat, found)
