@@ -68,7 +68,7 @@ def make_pyramid() -> list[PyramidLevel]:
     return levels
 
 
-def make_trainee(**changes: Any) -> SegmenterTrainee:
+def make_trainee(pyramid: list[PyramidLevel] | None = None, **changes: Any) -> SegmenterTrainee:
     params = make_params(**changes)
     encoder = build_encoder("resnet18", 8, seed=0)
     fine = params.clustering.fine_clusters
@@ -77,7 +77,7 @@ def make_trainee(**changes: Any) -> SegmenterTrainee:
     )
     loader = Loader(StopSignal())
     return SegmenterTrainee(
-        segmenter, params, pyramid=make_pyramid(), grouping=GROUPING, sizes=SIZES, load=loader, device=CPU
+        segmenter, params, pyramid=pyramid or make_pyramid(), grouping=GROUPING, sizes=SIZES, load=loader, device=CPU
     )
 
 
