@@ -15,7 +15,13 @@ EVERY_USE = ["classification", "contrast", "prior", "strata"]
 VARIANTS = {
     "recluster": {"pgg": {"recluster_every": 1, "use": EVERY_USE}},
     "continue": {"rounds": 2, "epochs": 1, "pgg": {"use": EVERY_USE}},
-    "backbone": {"rounds": 2, "epochs": 1, "round_start": "backbone"},
+    "backbone": {
+        "rounds": 2,
+        "epochs": 1,
+        "round_start": "backbone",
+        "one_view": True,
+        "assignment": {"teacher_momentum": 0.5},
+    },
 }
 STOPS = [
     ("recluster", 13, (1, 1)),
@@ -88,11 +94,12 @@ def test_the_warm_up_comes_again_in_every_round(trainee, images):
 
 @pytest.mark.parametrize("round_start", ["continue", "backbone"])
 def test_a_round_starts_with_fresh_heads_and_optimiser(trainee, images, monkeypatch, round_start):
-    toy = trainee(rounds=2, epochs=1, round_start=round_start)
+    toy = trainee(rounds=2, epochs=1, round_start=round_start, assignment={"teacher_momentum": 0.5})
     toy.begin_epoch(0)
     toy.losses(0, [0, 1, 2], images[:3])["loss"].backward()
     toy.optimizer.step()
-    before = {key: value.clone() for key, value in toy.segmenter.state_dict().items()}
+    networks = [toy.segmenter, toy.result]
+    before = [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]
     heads = [p.clone() for p in toy.guidance.heads.parameters()]
     labels = [level.labels for level in toy.guidance.levels]
     monkeypatch.setattr(toy.prototypes, "fit", lambda *_: torch.rand(9, 8).numpy())  # it moves the running means
@@ -101,12 +108,14 @@ def test_a_round_starts_with_fresh_heads_and_optimiser(trainee, images, monkeypa
     assert not any(torch.equal(*pair) for pair in zip(heads, toy.guidance.heads.parameters(), strict=True))
     found = [level.labels for level in toy.guidance.levels]
     assert not any(torch.equal(*pair) for pair in zip(labels, found, strict=True))
-    after = toy.segmenter.state_dict()
+    assert toy.prototypes.fitted == (round_start == "continue")
     start = build_encoder("resnet18", 8, seed=0).state_dict()
-    if round_start == "backbone":
-        assert all(torch.equal(after[f"encoder.{key}"], value) for key, value in start.items())
-    else:
-        assert all(torch.equal(after[key], value) for key, value in before.items())
+    for network, was in zip(networks, before, strict=True):
+        now = network.state_dict()
+        if round_start == "backbone":
+            assert all(torch.equal(now[f"encoder.{key}"], value) for key, value in start.items())
+        else:
+            assert all(torch.equal(now[key], value) for key, value in was.items())
 
 
 def test_heads_and_optimiser_go_on_when_labels_are_made_anew(trainee, images):
