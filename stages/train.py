@@ -9,6 +9,7 @@ from pipeline.backbones.encoder import load_encoder
 from pipeline.clustering.pyramid import read_pseudo_labels
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
+from pipeline.params import PggParams
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.segmentation.final_clustering import save_draws
@@ -25,12 +26,15 @@ def train(stage: Stage) -> None:
     params = stage.params.train
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
-    levels = read_pseudo_labels(stage.inputs[PSEUDO_LABELS]) if params.pgg.weight else {}
+    pseudo_labels = stage.inputs[PSEUDO_LABELS]
+    levels = read_pseudo_labels(pseudo_labels, params.pgg.levels) if params.pgg.needs_labels else {}
     curves = Curves(LIVE / f"{stage.name}.csv")
     segmenter, clustering = train_segmenter(
         load_encoder(stage.inputs[BACKBONE]),
         params,
         pyramid=gather_pyramid(levels, [row.image_id for row in dataset.rows], params.pgg.drop_fraction),
+        # noted by the stage before, so that this stage need not list its parameters
+        grouping=PggParams.model_validate(pseudo_labels.manifest["params"]["pgg"]),
         sizes=dataset.sizes,
         load=partial(load_batches, dataset, workers=stage.run.workers),
         device=resolve_device(stage.run),

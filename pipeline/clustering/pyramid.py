@@ -125,11 +125,12 @@ def cluster_pyramid(
     return {"levels": statistics}
 
 
-def read_pseudo_labels(pseudo_labels: Artifact) -> dict[int, PseudoLabels]:
-    """Read the pseudo labels of all levels.
+def read_pseudo_labels(pseudo_labels: Artifact, chosen: Sequence[int] = ()) -> dict[int, PseudoLabels]:
+    """Read the pseudo labels of several levels.
 
     Args:
         pseudo_labels: The opened folder `data/pseudo_labels`.
+        chosen: Cells a side of the levels; none for all.
 
     Returns:
         By cells a side, ascending.
@@ -137,7 +138,7 @@ def read_pseudo_labels(pseudo_labels: Artifact) -> dict[int, PseudoLabels]:
     Raises:
         InputError: See `read_pseudo_level`.
     """
-    levels = sorted(map(int, pseudo_labels.json("statistics.json")["levels"]))
+    levels = sorted(chosen or map(int, pseudo_labels.json("statistics.json")["levels"]))
     return {level: read_pseudo_level(pseudo_labels, level) for level in levels}
 
 

@@ -15,10 +15,25 @@ AppearanceSource = Literal["features", "rgb", "backbone", "features_rgb"]
 class PyramidLossParams(Group):
     """How the pyramid pseudo labels guide the training."""
 
+    use: Annotated[list[Literal["classification", "contrast", "prior", "strata"]], Field(min_length=1)]
     weight: NonNegative
+    levels: list[Count]
+    level_weights: list[Positive]
     head: Literal["mlp", "cosine"]
     temperature: Positive
     drop_fraction: Annotated[float, Field(ge=0.0, lt=1.0)]
+    prior_strength: Positive
+    recluster_every: Natural
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether the labels enter the loss."""
+        return self.weight > 0 and bool({"classification", "contrast"} & set(self.use))
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the labels are used at all."""
+        return self.has_loss or bool({"prior", "strata"} & set(self.use))
 
 
 class CaeParams(Group):
@@ -77,6 +92,8 @@ class TrainParams(Group):
     trained: Literal["all", "last", "decoder"]
     one_view: bool
     mse_weight: NonNegative
+    rounds: Count
+    round_start: Literal["continue", "backbone"]
     views: ViewParams
     assignment: AssignmentParams
     pgg: PyramidLossParams

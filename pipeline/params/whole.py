@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.params.pyramid_rules import find_pyramid_problems
 from pipeline.params.stages import (
     DataParams,
     EvaluateParams,
@@ -47,8 +48,7 @@ def find_inconsistencies(params: Params) -> list[str]:
             f"train.warmup_epochs: {params.train.warmup_epochs} is more than train.epochs {params.train.epochs}, "
             "which counts them in"
         )
-    if params.train.warmup_epochs and not params.train.pgg.weight:
-        problems.append("train.warmup_epochs: warm-up trains on pyramid labels only, so train.pgg.weight cannot be 0")
+    problems += find_pyramid_problems(params.train, levels)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
 
 

@@ -16,10 +16,13 @@ from pipeline.data.views import normalise
 from pipeline.params import TrainParams
 from pipeline.runtime.device import autocast
 from pipeline.runtime.randomness import generator
+from pipeline.segmentation.guidance import PyramidGuidance
+from pipeline.segmentation.labelled_sample import LabelledSample
 from pipeline.segmentation.merging import confusion_groups, count_confusion, ward_groups
 from pipeline.segmentation.model import Segmenter
 from pipeline.segmentation.pixel_clustering import PixelSample, check_finite, fit_prototypes
 from pipeline.segmentation.two_views import embed_views, make_views
+from pipeline.segmentation.view_cells import whole_frames
 from pipeline.training.loop import Loader
 
 CONFUSION_PASSES = 2  # times that the train frames are seen in two views to count what is confused
@@ -41,7 +44,13 @@ class FinalClustering:
 
 
 def cluster_finally(
-    segmenter: Segmenter, params: TrainParams, *, sizes: Sequence[tuple[int, int]], load: Loader, device: torch.device
+    segmenter: Segmenter,
+    params: TrainParams,
+    *,
+    guidance: PyramidGuidance,
+    sizes: Sequence[tuple[int, int]],
+    load: Loader,
+    device: torch.device,
 ) -> FinalClustering:
     """Cluster the train frames as they are, in evaluation mode, and give the segmenter the best prototypes.
 
@@ -54,7 +63,7 @@ def cluster_finally(
     segmenter.to(device).to(memory_format=torch.channels_last).eval()
     clustering, seed = params.clustering, params.seed
     purposes = [f"final pixels {draw}" for draw in range(clustering.final_draws)]
-    *samples, held = _sample_frames(segmenter, params, [*purposes, "held pixels"], sizes, load, device)
+    *samples, held = _sample_frames(segmenter, params, guidance, [*purposes, "held pixels"], sizes, load, device)
     check_finite(held, "final clustering")
     fits = [
         fit_prototypes(
@@ -94,6 +103,7 @@ def save_draws(clustering: FinalClustering, folder: Path) -> None:
 def _sample_frames(
     segmenter: Segmenter,
     params: TrainParams,
+    guidance: PyramidGuidance,
     purposes: Sequence[str],
     sizes: Sequence[tuple[int, int]],
     load: Loader,
@@ -101,15 +111,16 @@ def _sample_frames(
 ) -> list[np.ndarray]:
     """One pass over the train frames; for each purpose the pixels that were drawn for it, float32 (N, D)."""
     samples = [
-        PixelSample(len(sizes), params.k, params.clustering, params.seed, purpose, params.epochs)
-        for purpose in purposes
+        LabelledSample(params, len(sizes), guidance.pixel_label_counts, purpose, params.epochs) for purpose in purposes
     ]
     with torch.no_grad():
         for indices, images in load(shape_batches(sizes, params.batch_size, None)):
             with autocast(device, params.precision):
                 embedding = segmenter.embed(normalise(images.to(device, non_blocking=True)))
+            size = (embedding.shape[2], embedding.shape[3])
+            of_cells = guidance.pixel_labels(indices, whole_frames(len(indices)), size)
             for sample in samples:
-                sample.add(indices, embedding)
+                sample.add(indices, embedding, of_cells)
     return [sample.points() for sample in samples]
 
 

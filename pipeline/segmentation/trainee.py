@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from pipeline.data.loading import shape_batches
 from pipeline.data.views import normalise
-from pipeline.params import TrainParams
+from pipeline.params import PggParams, TrainParams
 from pipeline.runtime.device import autocast
 from pipeline.runtime.randomness import generator
 from pipeline.segmentation.freezing import freeze, set_training
@@ -30,7 +31,8 @@ class SegmenterTrainee:
     """What `run_epochs` trains in stage `train`.
 
     Each epoch starts with k-means over the train set, once per view. Its centroids are the frozen prototypes of the
-    epoch, and every step assigns the pixels of its batch to them.
+    epoch, and every step assigns the pixels of its batch to them. Rounds are parts of one run: at the start of each
+    but the first, pyramid labels are made of the trained network's embedding, and heads and optimiser start anew.
 
     Attributes:
         segmenter: What is trained.
@@ -44,16 +46,19 @@ class SegmenterTrainee:
         params: TrainParams,
         *,
         pyramid: Sequence[PyramidLevel],
+        grouping: PggParams,
         sizes: Sequence[tuple[int, int]],
         load: Loader,
         device: torch.device,
     ) -> None:
         self.segmenter = segmenter.to(device).to(memory_format=torch.channels_last)
         self.params, self.sizes, self.load, self.device = params, sizes, load, device
+        self.grouping = grouping
+        restarts = params.rounds > 1 and params.round_start == "backbone"
+        self.start = copy.deepcopy(segmenter.state_dict()) if restarts else {}
         channels = segmenter.encoder.architecture["channels"]
-        levels = pyramid if params.pgg.weight else ()
-        self.guidance = PyramidGuidance(levels, channels, params.pgg, params.seed + 1).to(device)
-        self.prototypes = EpochPrototypes(params, len(sizes), channels, device)
+        self.guidance = PyramidGuidance(pyramid, channels, params.pgg, params.seed + 1).to(device)
+        self.prototypes = EpochPrototypes(params, len(sizes), channels, device, self.guidance.pixel_label_counts)
         self.monitors = ClusterMonitors(params, device)
         freeze(self.segmenter, params.trained)
         momentum = params.assignment.teacher_momentum
@@ -77,7 +82,11 @@ class SegmenterTrainee:
         return shape_batches(self.sizes, self.params.batch_size, generator(self.params.seed, "train order", epoch))
 
     def begin_epoch(self, epoch: int) -> None:
-        """Fit the prototypes of each view, and compare with the epoch before."""
+        """Start a round or make new pyramid labels if it is time, and fit the prototypes of each view."""
+        if self._is_regrouped(epoch):
+            self._regroup(epoch)
+            if epoch % self.params.epochs == 0:
+                self._start_round(epoch // self.params.epochs)
         self._set_training()
         with torch.no_grad():
             points = self.prototypes.fit(epoch, self._embedded(epoch))
@@ -85,18 +94,19 @@ class SegmenterTrainee:
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Pixel loss within and across views, and the pyramid loss on view 2 before its geometric transform."""
-        second = not self.params.one_view or bool(self.guidance.levels)
+        guided = self.params.pgg.has_loss and bool(self.guidance.levels)
+        second = not self.params.one_view or guided
         views = make_views(images, indices, epoch, self.params, self.device, second=second)
         embedded = embed_views(self.segmenter, views, self.params.precision)
         losses: dict[str, torch.Tensor] = {}
         total = torch.zeros((), device=self.device)
-        if epoch >= self.params.warmup_epochs:
+        if epoch % self.params.epochs >= self.params.warmup_epochs:
             pixels = embedded.pixels()[: self.prototypes.views]
-            total = losses["pixel_loss"] = self._pixel_loss(pixels, self._labels(views, pixels))
+            total = losses["pixel_loss"] = self._pixel_loss(pixels, self._labels(indices, views, pixels))
             if self.params.mse_weight:
                 losses["mse_loss"] = view_distance(*pixels)
                 total = total + self.params.mse_weight * losses["mse_loss"]
-        if self.guidance.levels:
+        if guided:
             assert embedded.whole is not None
             guidance, told = self.guidance.loss(embedded.whole, indices)
             losses |= {"pgg_loss": guidance, **told}
@@ -109,7 +119,9 @@ class SegmenterTrainee:
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, float]:
         """Check that the clusters are alive."""
-        row = {**means, **self.monitors.values}
+        rounds = {"round": 1.0 + epoch // self.params.epochs} if self.params.rounds > 1 else {}
+        changed = self.guidance.changed if self._is_regrouped(epoch) else {}
+        row = {**rounds, **means, **changed, **self.monitors.values}
         gamma = getattr(self.segmenter.embedding, "gamma", None)
         if gamma is not None:
             row["gamma"] = float(gamma.detach())
@@ -139,19 +151,48 @@ class SegmenterTrainee:
         for network in {self.segmenter, self.result}:
             set_training(network, self.params.trained)
 
-    def _embedded(self, epoch: int) -> Iterator[tuple[list[int], Sequence[torch.Tensor]]]:
-        """The train images in order, with the embeddings of their views."""
+    def _is_regrouped(self, epoch: int) -> bool:
+        """Whether new pyramid labels are made at the start of an epoch."""
+        every, of_round = self.params.pgg.recluster_every, epoch % self.params.epochs
+        return epoch > 0 and (of_round == 0 or (every > 0 and of_round % every == 0))
+
+    def _regroup(self, epoch: int) -> None:
+        def embed(images: torch.Tensor) -> torch.Tensor:
+            with autocast(self.device, self.params.precision):
+                return self.result.embed(normalise(images.to(self.device)))
+
+        self.result.eval()
+        with torch.no_grad():
+            batches = self.load(shape_batches(self.sizes, self.params.batch_size, None))
+            self.guidance.regroup(batches, embed, self.grouping, (self.params.seed, epoch))
+
+    def _start_round(self, index: int) -> None:
+        self.guidance.renew_heads(int(generator(self.params.seed, "heads", index).integers(2**31)))
+        if self.start:
+            for network in {self.segmenter, self.result}:
+                network.load_state_dict(self.start)
+            self.prototypes.fitted = False  # a warm start would mix two embeddings
+        self.optimizer.state.clear()
+
+    def _embedded(self, epoch: int) -> Iterator[tuple[list[int], Sequence[torch.Tensor], Sequence[torch.Tensor]]]:
+        """The train images in order, with the embeddings of their views and the pyramid labels of their pixels."""
         for indices, images in self.load(shape_batches(self.sizes, self.params.batch_size, None)):
             views = make_views(images, indices, epoch, self.params, self.device, second=not self.params.one_view)
-            yield indices, embed_views(self.result, views, self.params.precision).pixels()
+            pixels = embed_views(self.result, views, self.params.precision).pixels()
+            yield indices, pixels, self._of_cells(indices, views, pixels)
+
+    def _of_cells(self, indices: list[int], views: Views, pixels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Pyramid labels of the pixels' cells, if they are used; the views share their crop, and so these."""
+        return self.guidance.pixel_labels(indices, views.crop, (pixels[0].shape[2], pixels[0].shape[3]))
 
     @torch.no_grad()
-    def _labels(self, views: Views, pixels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _labels(self, indices: list[int], views: Views, pixels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The cluster of every pixel in each view, by the teacher's embeddings if there is one; (B, h, w)."""
         if self.teacher:
             second = None if self.params.one_view else views.second
             pixels = embed_views(self.result, views._replace(second=second), self.params.precision).pixels()
-        labels = [self.prototypes.assign(embedding.detach(), view) for view, embedding in enumerate(pixels)]
+        of_cells = self._of_cells(indices, views, pixels)
+        labels = [self.prototypes.assign(embedding.detach(), view, of_cells) for view, embedding in enumerate(pixels)]
         for assigned in labels:
             self.monitors.count(assigned)
         return labels

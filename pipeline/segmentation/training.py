@@ -11,7 +11,7 @@ import torch
 from pipeline.backbones.encoder import Encoder
 from pipeline.clustering.pyramid import PseudoLabels
 from pipeline.errors import InputError
-from pipeline.params import TrainParams
+from pipeline.params import PggParams, TrainParams
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.segmentation.final_clustering import FinalClustering, cluster_finally
 from pipeline.segmentation.guidance import PyramidLevel, min_margin
@@ -27,6 +27,7 @@ def train_segmenter(
     params: TrainParams,
     *,
     pyramid: Sequence[PyramidLevel],
+    grouping: PggParams,
     sizes: Sequence[tuple[int, int]],
     load: Loader,
     device: torch.device,
@@ -41,6 +42,7 @@ def train_segmenter(
         encoder: Self-supervised start.
         params: Group `train`.
         pyramid: Pseudo labels of the train images, level by level.
+        grouping: Group `pgg`, for labels that are made anew.
         sizes: Frame height and width of every train image.
         load: Turns batches of indices into uint8 images (B, 3, h, w).
         device: Where to compute.
@@ -63,9 +65,14 @@ def train_segmenter(
         start=encoder,
         seed=params.seed,
     )
-    trainee = SegmenterTrainee(segmenter, params, pyramid=pyramid, sizes=sizes, load=load, device=device)
-    run_epochs(trainee, epochs=params.epochs, load=load, checkpoints=checkpoints, curves=curves, stop=stop, log=log)
-    clustering = cluster_finally(trainee.result, params, sizes=sizes, load=load, device=device)
+    trainee = SegmenterTrainee(
+        segmenter, params, pyramid=pyramid, grouping=grouping, sizes=sizes, load=load, device=device
+    )
+    epochs = params.rounds * params.epochs
+    run_epochs(trainee, epochs=epochs, load=load, checkpoints=checkpoints, curves=curves, stop=stop, log=log)
+    clustering = cluster_finally(
+        trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device
+    )
     return trainee.result.cpu().eval(), clustering
 
 

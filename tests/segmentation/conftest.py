@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.backbones.encoder import build_encoder
-from pipeline.params import TrainParams, parse_params
+from pipeline.params import PggParams, TrainParams, parse_params
 from pipeline.params.presets import merge_overrides
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.segmentation.guidance import PyramidLevel
@@ -26,6 +26,7 @@ RAW = read_yaml(Path(__file__).parents[2] / "params.yaml")
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 SIZES = [(32, 32)] * 6
+GROUPING = PggParams(k=[5, 5], restarts=2, iterations=10, max_points_per_centroid=100, seed=0)
 SMALL: dict[str, Any] = {
     "k": 4,
     "epochs": 2,
@@ -67,7 +68,7 @@ def make_pyramid() -> list[PyramidLevel]:
     return levels
 
 
-def make_trainee(**changes: Any) -> SegmenterTrainee:
+def make_trainee(pyramid: list[PyramidLevel] | None = None, **changes: Any) -> SegmenterTrainee:
     params = make_params(**changes)
     encoder = build_encoder("resnet18", 8, seed=0)
     fine = params.clustering.fine_clusters
@@ -75,7 +76,9 @@ def make_trainee(**changes: Any) -> SegmenterTrainee:
         encoder.architecture, params.k, params.cae.model_dump(), fine_clusters=fine, start=encoder, seed=0
     )
     loader = Loader(StopSignal())
-    return SegmenterTrainee(segmenter, params, pyramid=make_pyramid(), sizes=SIZES, load=loader, device=CPU)
+    return SegmenterTrainee(
+        segmenter, params, pyramid=pyramid or make_pyramid(), grouping=GROUPING, sizes=SIZES, load=loader, device=CPU
+    )
 
 
 def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> SimpleNamespace:
@@ -84,6 +87,7 @@ def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> Si
         build_encoder("resnet18", 8, seed=0),
         make_params(**changes),
         pyramid=make_pyramid(),
+        grouping=GROUPING,
         sizes=SIZES,
         load=Loader(stop, stop_at),
         device=CPU,
@@ -102,6 +106,16 @@ def _single_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def params() -> Callable[..., TrainParams]:
+    return make_params
+
+
+@pytest.fixture
+def pyramid() -> list[PyramidLevel]:
+    return make_pyramid()
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ ALL = [0, 1, 2, 3, 4, 5]
 def finish(trainee):
     def run(**clustering) -> SimpleNamespace:
         toy = trainee(clustering=clustering)
-        found = cluster_finally(toy.segmenter, toy.params, sizes=toy.sizes, load=toy.load, device=toy.device)
+        found = cluster_finally(
+            toy.segmenter, toy.params, guidance=toy.guidance, sizes=toy.sizes, load=toy.load, device=toy.device
+        )
         return SimpleNamespace(found=found, segmenter=toy.segmenter, params=toy.params)
 
     return run
@@ -91,4 +93,6 @@ def test_broken_embeddings_end_the_run(trainee):
     with torch.no_grad():
         toy.segmenter.embedding.gamma.fill_(float("nan"))
     with pytest.raises(TrainingError, match="final clustering: some embeddings are not finite"):
-        cluster_finally(toy.segmenter, toy.params, sizes=toy.sizes, load=toy.load, device=toy.device)
+        cluster_finally(
+            toy.segmenter, toy.params, guidance=toy.guidance, sizes=toy.sizes, load=toy.load, device=toy.device
+        )

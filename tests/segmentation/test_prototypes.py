@@ -5,6 +5,7 @@ import torch
 from pipeline.clustering.kmeans import assign, fit_kmeans
 from pipeline.errors import TrainingError
 from pipeline.segmentation import prototypes as module
+from pipeline.segmentation.assignment import choose_labels
 from pipeline.segmentation.merging import confusion_groups, count_confusion, ward_groups
 from pipeline.segmentation.pixel_clustering import PixelSample
 from pipeline.segmentation.prototypes import EpochPrototypes
@@ -23,7 +24,7 @@ def bank(trainee):
 
 def fit(found: EpochPrototypes, epoch: int, maps: list[torch.Tensor]) -> np.ndarray:
     batches = [[0, 1, 2, 3], [4, 5]]
-    return found.fit(epoch, [(batch, tuple(view[batch] for view in maps[: found.views])) for batch in batches])
+    return found.fit(epoch, [(batch, tuple(view[batch] for view in maps[: found.views]), []) for batch in batches])
 
 
 def test_each_view_has_the_means_of_its_own_pixels(bank, maps):
@@ -136,3 +137,55 @@ def test_broken_embeddings_name_the_epoch(bank, maps):
     maps[1][3] = float("nan")
     with pytest.raises(TrainingError, match="epoch 5: some embeddings are not finite"):
         fit(bank(), 4, maps)
+
+
+def labelled_fit(found, maps, labels):
+    batches = [[0, 1, 2, 3], [4, 5]]
+    embedded = [
+        (b, tuple(view[b] for view in maps[: found.views]), [of_level[b] for of_level in labels]) for b in batches
+    ]
+    return found.fit(0, embedded)
+
+
+@pytest.mark.parametrize("method", ["nearest", "balanced"])
+@pytest.mark.parametrize("fine", [0, 6])
+def test_the_prior_of_a_pixels_cell_is_added_to_its_scores(trainee, maps, method, fine):
+    changes = {"temperature": 0.5, "pgg": {"use": ["prior"], "prior_strength": 0.7}, "assignment": {"method": method}}
+    toy = trainee(clustering={"fine_clusters": fine}, **changes)
+    found = EpochPrototypes(toy.params, 6, 8, torch.device("cpu"), [2, 3])
+    labels = [torch.randint(-1, k, (6, 8, 8), generator=torch.Generator().manual_seed(k)) for k in (2, 3)]
+    points = labelled_fit(found, maps, labels)
+    places = {tuple(row.tolist()): i for i, row in enumerate(maps[0].permute(0, 2, 3, 1).reshape(-1, 8))}
+    mu = found.centroids[0]
+    counts = [np.zeros((k, len(mu))) for k in (2, 3)]
+    for row in points:
+        nearest = np.square(mu.numpy() - row).sum(1).argmin()
+        for table, of_level in zip(counts, labels, strict=True):
+            if (label := int(of_level.flatten()[places[tuple(row.tolist())]])) >= 0:
+                table[label, nearest] += 1
+    for prior, table in zip(found.priors[0].counts, counts, strict=True):
+        np.testing.assert_array_equal(prior.numpy(), table)
+    scores = torch.empty(6, len(mu), 8, 8)
+    for b, y, x in np.ndindex(6, 8, 8):
+        e = maps[0][b, :, y, x]
+        log_prior = torch.zeros(len(mu))
+        for table, of_level in zip(counts, labels, strict=True):
+            label = int(of_level[b, y, x])
+            share = (table[label] + 1) / (table[label].sum() + len(mu)) if label >= 0 else np.full(len(mu), 1 / len(mu))
+            log_prior += torch.from_numpy(np.log(share)).float() / 2
+        scores[b, :, y, x] = (mu @ e - mu.square().sum(1) / 2) / 0.5 + 0.7 * log_prior
+    expected = choose_labels(scores * 0.5, toy.params.assignment)
+    expected = found.groups[0][expected]
+    assert (found.assign(maps[0], 0, labels) == expected).float().mean() > 0.99
+    found.priors = []
+    assert (found.assign(maps[0], 0, labels) == expected).float().mean() < 0.99
+
+
+def test_counts_come_back_with_the_state(trainee, maps):
+    toy = trainee(pgg={"use": ["prior"]})
+    one, two = (EpochPrototypes(toy.params, 6, 8, torch.device("cpu"), [2]) for _ in range(2))
+    labels = [torch.randint(0, 2, (6, 8, 8), generator=torch.Generator().manual_seed(0))]
+    labelled_fit(one, maps, labels)
+    two.load_state_dict(one.state_dict())
+    assert torch.equal(one.assign(maps[1], 1, labels), two.assign(maps[1], 1, labels))
+    assert two.priors[1].counts[0].sum() == 240
