@@ -167,6 +167,7 @@ def _score(
         ignore_index=classes.ignore_index,
         seed=params.seed,
         restarts=params.floor_restarts,
+        seeds=params.floor_seeds,
         sample_pixels=FLOOR_PIXELS,
     )
     whole = score(many_to_one, None)["all"]
@@ -191,10 +192,7 @@ def _score(
         "frame": _frame_text(table),
         "labels": "read by this stage for the first time",
         "absent_classes": ", ".join(classes.names[i] for i in absent) or "none",
-        "colour_position_kmeans": "; ".join(
-            f"position weight {floor['position_weight']:g}: mIoU {floor['miou']:.2f}"
-            for floor in floors.by_position_weight
-        ),
+        "colour_position_kmeans": floors.describe(),
         "classes_note": classes.note,
     }
     write_json(

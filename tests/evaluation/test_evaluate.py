@@ -21,7 +21,7 @@ from pipeline.runtime.artifacts import create_artifact, open_artifact
 
 SIDE = 32
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").evaluate.model_copy(
-    update={"floor_restarts": 1, "gallery": 3}
+    update={"floor_restarts": 1, "floor_seeds": 1, "gallery": 3}
 )
 SPLITS = ["train"] * 3 + ["val"] * 4
 KINDS = ["stuff", "stuff", "thing"]
