@@ -46,9 +46,13 @@ class Segmenter(nn.Module):
         embedding: torch.Tensor = self.embedding(self.encoder(images))
         return embedding
 
+    def scores(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Cluster scores of embeddings: float32 (B, D, h, w) to float32 (B, K, h, w)."""
+        return prototype_logits(embedding, self.prototypes)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Cluster scores of normalised images: (B, 3, H, W) to float32 (B, K, H/4, W/4)."""
-        return prototype_logits(self.embed(images), self.prototypes)
+        return self.scores(self.embed(images))
 
 
 class PyramidHead(nn.Module):
