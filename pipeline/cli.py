@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 log = get_logger("cli")
 PRESETS = Path("presets")
 RESULTS = Path("docs/results")
+PICTURES = Path("data/compare")
 
 
 @app.callback()
@@ -58,6 +59,17 @@ def results() -> None:
 
     readme = Path("README.md")
     readme.write_text(replace_table(readme.read_text("utf-8"), results_table(RESULTS)), "utf-8")
+
+
+@app.command()
+def compare(
+    data: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = PICTURES / "index.html",
+) -> None:
+    """Compare the recorded baselines on one offline HTML page."""
+    from pipeline.report.compare import write_comparison
+
+    typer.echo(write_comparison(RESULTS, PICTURES, out, data))
 
 
 @app.command()

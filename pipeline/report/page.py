@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from pipeline.evaluation.matching import UNMATCHED
 from pipeline.evaluation.palette import cluster_colours, palette
 from pipeline.params import ReportParams
 from pipeline.report.contact_sheets import Sheet, Survey, draw_sheets, survey_label_maps
 from pipeline.report.curves import HEIGHT, WIDTH, draw_charts
+from pipeline.report.environment import page_environment
 from pipeline.report.gallery import draw_gallery
 from pipeline.report.inputs import ReportInputs, optional_json, read_curves
 from pipeline.report.provenance import (
@@ -91,24 +88,7 @@ def build_report(inputs: ReportInputs, params: ReportParams) -> str:
         "sources": trace_sources(inputs),
         "sidecars": {name: flatten(sidecar) for name, sidecar in sidecars.items() if sidecar},
     }
-    return _environment().get_template("page.html.j2").render(context)
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    environment.filters["count"] = lambda number: f"{number:,}"
-    return environment
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    return page_environment().get_template("page.html.j2").render(context)
 
 
 def _hex(colour: Any) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.matching import UNMATCHED, Assignment
 
-_FLOOR_NAMES = {
+FLOOR_NAMES = {
     "colour_position_kmeans": "k-means on colour and position",
     "majority_class": "most frequent class everywhere",
     "random": "random clusters",
@@ -73,7 +73,7 @@ def judge(metrics: dict[str, Any]) -> Verdict:
     miou = metrics["all"]["miou"]
     name = max(sorted(metrics["floors"]), key=lambda floor: metrics["floors"][floor]["miou"])
     floor = metrics["floors"][name]["miou"]
-    shown = _FLOOR_NAMES.get(name, name.replace("_", " "))
+    shown = FLOOR_NAMES.get(name, name.replace("_", " "))
     gap = miou - floor
     if gap > 0:
         ending = f"{gap:.1f} points above the best floor ({shown}, {floor:.1f}\u00a0%): it beats all floors."
@@ -98,7 +98,7 @@ def score_rows(metrics: dict[str, Any]) -> list[ScoreRow]:
     floors = sorted(metrics["floors"].items(), key=lambda item: (-item[1]["miou"], item[0]))
     rows += [
         ScoreRow(
-            f"Floor: {_FLOOR_NAMES.get(name, name.replace('_', ' '))}",
+            f"Floor: {FLOOR_NAMES.get(name, name.replace('_', ' '))}",
             "learns nothing; mean ± sd over seeds" if "miou_sd" in figures else "learns nothing",
             figures,
             "floor",
