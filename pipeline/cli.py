@@ -18,6 +18,7 @@ from pipeline.runtime.logs import get_logger, start_logging
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 log = get_logger("cli")
 RESULTS = Path("docs/results")
+PICTURES = Path("data/compare")
 
 
 @app.callback()
@@ -84,6 +85,17 @@ def suggest_k(
     from pipeline.report import suggestion
 
     typer.echo(suggestion.suggest_k(ks, level, rounds, cells, seed, load_params().run))
+
+
+@app.command()
+def compare(
+    data: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = PICTURES / "index.html",
+) -> None:
+    """Compare the recorded baselines on one offline HTML page."""
+    from pipeline.report.compare import write_comparison
+
+    typer.echo(write_comparison(RESULTS, PICTURES, out, data))
 
 
 @app.command()

@@ -6,10 +6,12 @@ import typer
 
 from pipeline.data.loading import FrameDataset, load_batches, ordered_batches
 from pipeline.data.manifest import read_images, read_truth
+from pipeline.evaluation.draws import drawn_images
 from pipeline.evaluation.evaluate import evaluate_segmenter
 from pipeline.evaluation.truth import open_truth
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import Stage, run_stage
+from pipeline.segmentation.draws import load_final_draws
 from pipeline.segmentation.inference import segment_batches
 from pipeline.segmentation.model import load_segmenter
 
@@ -25,7 +27,14 @@ def evaluate(stage: Stage) -> None:
     dataset = FrameDataset(table.select(None), table, stage.run.cache_mb * 10**6)
     batches = load_batches(dataset, ordered_batches(dataset.sizes, params.batch_size), workers=stage.run.workers)
     metrics = evaluate_segmenter(
-        segment_batches(segmenter, batches, device=resolve_device(stage.run), precision=params.precision),
+        segment_batches(
+            segmenter,
+            batches,
+            device=resolve_device(stage.run),
+            precision=params.precision,
+            draws=load_final_draws(stage.inputs[SEGMENTER], segmenter.architecture["k"]),
+            drawn=drawn_images(table, truth, params),
+        ),
         table=table,
         truth=truth,
         k=segmenter.architecture["k"],

@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 from pipeline.params.presets import flatten_keys
 from pipeline.runtime.locks import hold
 from pipeline.yaml_reader import read_yaml
+from tests.report.records import make_record, write_records
 
 ROOT = Path(__file__).parents[1]
 PRESET_NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
@@ -70,6 +71,16 @@ def test_clean_removes_resume_state_and_says_how_much(project):
     assert not (project / ".fs4").exists()
     assert (project / "data").is_dir()
     assert run("clean") == "0.0 MB removed from .fs4\n"
+
+
+def test_compare_writes_the_page_of_the_records(project):
+    with pytest.raises(InputError, match="docs/results: no records of baselines"):
+        run("compare")
+    write_records(project / "docs" / "results", make_record(), make_record(data="other", name="other"))
+    assert run("compare") == "data/compare/index.html\n"
+    assert "other, val" in (project / "data/compare/index.html").read_text("utf-8")
+    assert run("compare", "--data", "sample", "--out", "page.html") == "page.html\n"
+    assert "other, val" not in (project / "page.html").read_text("utf-8")
 
 
 def test_clean_waits_for_nobody(project):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.data.manifest import ImageRow, ImageTable
 from pipeline.errors import InputError, ParamsError
 from pipeline.evaluation.confusion import confusion_matrix
+from pipeline.evaluation.draws import count_draws, matching_split, score_draws
 from pipeline.evaluation.floors import floor_metrics
 from pipeline.evaluation.gallery import Exhibit, choose_exhibits, write_gallery
 from pipeline.evaluation.label_maps import LabelMapWriter
@@ -23,7 +24,7 @@ from pipeline.params import EvaluateParams
 from pipeline.runtime.artifacts import write_json
 
 FLOOR_PIXELS = 100_000  # sample that the colour and position k-means is fitted on
-Segmented = Iterable[tuple[int, Any, np.ndarray]]
+Segmented = Iterable[tuple[int, Any, np.ndarray, Sequence[np.ndarray]]]
 
 
 @dataclass
@@ -31,6 +32,7 @@ class _Counts:
     """What one pass over the images collects."""
 
     matrices: dict[str, np.ndarray]  # (C, K) per split
+    draws: dict[str, np.ndarray]  # (R, C, K) per split
     pixels: dict[str, np.ndarray]  # (K,) per split, ignored pixels included
     images: dict[str, int]  # scored images per split
     exhibits: list[Exhibit]
@@ -51,7 +53,8 @@ def evaluate_segmenter(
     """Write label maps, gallery, cluster sizes, and the figures if there are masks.
 
     Args:
-        segmented: (index, uint8 image (3, h, w), cluster ids (h, w)) for every usable image, in order.
+        segmented: (index, uint8 image (3, h, w), cluster ids (h, w), those of each further final clustering) for every
+            usable image, in order; the last may be empty for images outside `drawn_images`.
         table: All images; the indices count its usable ones.
         truth: The masks, or None.
         k: Number of clusters K.
@@ -112,9 +115,9 @@ def _collect(
     out: Path,
     rows: dict[str, int],
 ) -> _Counts:
-    counts = _Counts({}, {}, {}, [])
+    counts = _Counts({}, {}, {}, {}, [])
     maps = LabelMapWriter(out, rows)
-    for index, image, labels in segmented:
+    for index, image, labels, draws in segmented:
         row = usable[index]
         maps.add(row.image_id, row.split, labels)
         sizes = np.bincount(labels.ravel(), minlength=k).astype(np.int64)
@@ -122,9 +125,10 @@ def _collect(
         mask = None
         if truth and truth.has(row.image_id):
             mask = truth.read(row.image_id)
-            classes = truth.classes
-            matrix = confusion_matrix(mask, labels, classes=len(classes.names), k=k, ignore_index=classes.ignore_index)
+            sizes_of = {"classes": len(truth.classes.names), "k": k, "ignore_index": truth.classes.ignore_index}
+            matrix = confusion_matrix(mask, labels, **sizes_of)
             counts.matrices[row.split] = counts.matrices.get(row.split, 0) + matrix
+            counts.draws[row.split] = counts.draws.get(row.split, 0) + count_draws(mask, draws, **sizes_of)
             counts.images[row.split] = counts.images.get(row.split, 0) + 1
         if row.image_id in chosen:
             counts.exhibits.append(Exhibit(row.image_id, row.split, np.asarray(image), labels, mask))
@@ -142,7 +146,7 @@ def _score(
     out: Path,
 ) -> tuple[dict[str, Any], dict[str, Any], Assignment]:
     classes, split = truth.classes, truth.split
-    match_split = "train" if params.match_on == "train" else split
+    match_split = matching_split(truth, params)
     if match_split not in counts.matrices:
         raise ParamsError(f"evaluate.match_on: {params.match_on!r} needs masks in split train, which has none; use val")
     matrix = counts.matrices[split]
@@ -167,8 +171,10 @@ def _score(
         ignore_index=classes.ignore_index,
         seed=params.seed,
         restarts=params.floor_restarts,
+        seeds=params.floor_seeds,
         sample_pixels=FLOOR_PIXELS,
     )
+    summary, draws = score_draws(counts.draws[match_split], counts.draws[split], classes.names, classes.kinds)
     whole = score(many_to_one, None)["all"]
     metrics: dict[str, Any] = {
         **score(matched, classes.kinds),
@@ -182,6 +188,9 @@ def _score(
             "resolution": table.frame.side,
         },
     }
+    if draws:
+        metrics["draws"] = summary
+        write_json(out / "draws.json", draws)
     absent = absent_classes(matched)
     protocol = {
         "split": split,
@@ -191,10 +200,7 @@ def _score(
         "frame": _frame_text(table),
         "labels": "read by this stage for the first time",
         "absent_classes": ", ".join(classes.names[i] for i in absent) or "none",
-        "colour_position_kmeans": "; ".join(
-            f"position weight {floor['position_weight']:g}: mIoU {floor['miou']:.2f}"
-            for floor in floors.by_position_weight
-        ),
+        "colour_position_kmeans": floors.describe(),
         "classes_note": classes.note,
     }
     write_json(

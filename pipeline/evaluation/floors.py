@@ -2,7 +2,7 @@
 
 All floors have k = C clusters and are scored by the same matrix, matching and metrics as a model. They are not
 to be weakened: the colour and position floor is the best of several weights, chosen on the scored labels in its
-favour.
+favour. Its score varies by points with the draw of its sample and starts, so it is given as a mean over seeds.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,11 +30,18 @@ class Floors:
     """The floors of one split, and how the colour and position floor came about."""
 
     figures: dict[str, Figures]
-    """`majority_class`, `random`, `colour_position_kmeans`, each `miou` and `pixel_accuracy` in percent."""
-    by_position_weight: tuple[Figures, ...]
-    """`position_weight`, `miou` and `pixel_accuracy` of each k-means, in the order of `POSITION_WEIGHTS`."""
+    """`majority_class`, `random`, `colour_position_kmeans`, each `miou` and `pixel_accuracy` in percent; the last has
+    their standard deviations too, `miou_sd` and `pixel_accuracy_sd`, where there are several seeds."""
+    by_seed: tuple[tuple[Figures, ...], ...]
+    """Per seed `position_weight`, `miou` and `pixel_accuracy` of each k-means, in the order of `POSITION_WEIGHTS`."""
     pixels_fitted: int
     """Number of pixels that each k-means was fitted on."""
+
+    def describe(self) -> str:
+        """The mIoU of every k-means, in one line."""
+        weights = ", ".join(f"{weight:g}" for weight in POSITION_WEIGHTS)
+        rows = [", ".join(f"{floor['miou']:.2f}" for floor in by_weight) for by_weight in self.by_seed]
+        return f"mIoU at position weights {weights}: " + "; ".join(rows)
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ def floor_metrics(
     ignore_index: int,
     seed: int,
     restarts: int,
+    seeds: int,
     sample_pixels: int,
 ) -> Floors:
     """Score the floors over a whole split.
@@ -68,7 +76,7 @@ def floor_metrics(
     uniformly. `colour_position_kmeans` is the best in mIoU of four k-means on blurred L*a*b* and gradient
     magnitude, with x and y appended at weight 0, 0.5, 1 and 2, every feature standardised over the split.
     K-means sees no label; it is fitted on a sample with the same share of every image, and assigns every
-    pixel.
+    pixel. The figures are means over several seeds of the best of each.
 
     Args:
         frames: called three times; each time yields the same images, (3, H, W) uint8, with their ground
@@ -77,6 +85,7 @@ def floor_metrics(
         ignore_index: ground truth value of the pixels that are not counted.
         seed: seed of the random clusters, the sample and k-means.
         restarts: k-means runs of which the one with the least inertia is kept.
+        seeds: how many seeds, from `seed` upwards, the colour and position floor is the mean of.
         sample_pixels: about how many pixels k-means is fitted on.
 
     Returns:
@@ -103,22 +112,32 @@ def floor_metrics(
     single_cluster = by_chance.sum(axis=1, keepdims=True)
     figures = {"majority_class": _figures(single_cluster), "random": _figures(by_chance)}
 
-    sample = _sample((image for image, _ in frames()), sizes, seed=seed, sample_pixels=sample_pixels)
-    quantisers = [_fit(sample, weight, k=classes, seed=seed, restarts=restarts) for weight in POSITION_WEIGHTS]
+    seeds_used = range(seed, seed + seeds)
+    samples = _sample((image for image, _ in frames()), sizes, seeds=seeds_used, sample_pixels=sample_pixels)
+    quantisers = [
+        _fit(sample, weight, k=classes, seed=drawn, restarts=restarts)
+        for drawn, sample in zip(seeds_used, samples, strict=True)
+        for weight in POSITION_WEIGHTS
+    ]
     by_colour = [np.zeros((classes, classes), dtype=np.int64) for _ in quantisers]
     for image, truth in frames():
         features = appearance_features(image)
         for matrix, quantiser in zip(by_colour, quantisers, strict=True):
             matrix += count(truth, quantiser.assign(features))
-    by_weight = [_figures(matrix) for matrix in by_colour]
-    figures["colour_position_kmeans"] = max(by_weight, key=lambda f: (f["miou"], f["pixel_accuracy"]))
-    return Floors(
-        figures=figures,
-        by_position_weight=tuple(
-            {"position_weight": weight, **f} for weight, f in zip(POSITION_WEIGHTS, by_weight, strict=True)
-        ),
-        pixels_fitted=len(sample),
+    scored = iter([_figures(matrix) for matrix in by_colour])
+    by_seed = tuple(
+        tuple({"position_weight": weight, **next(scored)} for weight in POSITION_WEIGHTS) for _ in seeds_used
     )
+    figures["colour_position_kmeans"] = _average_best(by_seed)
+    return Floors(figures=figures, by_seed=by_seed, pixels_fitted=len(samples[0]))
+
+
+def _average_best(by_seed: tuple[tuple[Figures, ...], ...]) -> Figures:
+    best = [max(by_weight, key=lambda floor: (floor["miou"], floor["pixel_accuracy"])) for by_weight in by_seed]
+    figures = {name: float(np.mean([floor[name] for floor in best])) for name in ("miou", "pixel_accuracy")}
+    if len(best) > 1:
+        figures |= {f"{name}_sd": float(np.std([floor[name] for floor in best], ddof=1)) for name in tuple(figures)}
+    return figures
 
 
 def _figures(matrix: NDArray[np.int64]) -> Figures:
@@ -127,15 +146,17 @@ def _figures(matrix: NDArray[np.int64]) -> Figures:
 
 
 def _sample(
-    images: Iterable[NDArray[np.uint8]], sizes: list[int], *, seed: int, sample_pixels: int
-) -> NDArray[np.float32]:
+    images: Iterable[NDArray[np.uint8]], sizes: list[int], *, seeds: Iterable[int], sample_pixels: int
+) -> list[NDArray[np.float32]]:
     share = min(1.0, sample_pixels / sum(sizes))
-    parts = []
+    parts: dict[int, list[NDArray[np.float32]]] = {seed: [] for seed in seeds}
     for index, (image, size) in enumerate(zip(images, sizes, strict=True)):
-        rng = generator(seed, "floor sample", index)
-        chosen = rng.choice(size, size=max(1, round(share * size)), replace=False, shuffle=False)
-        parts.append(appearance_features(image)[np.sort(chosen)])
-    return np.concatenate(parts)
+        features = appearance_features(image)
+        for seed, rows in parts.items():
+            rng = generator(seed, "floor sample", index)
+            chosen = rng.choice(size, size=max(1, round(share * size)), replace=False, shuffle=False)
+            rows.append(features[np.sort(chosen)])
+    return [np.concatenate(rows) for rows in parts.values()]
 
 
 def _fit(sample: NDArray[np.float32], weight: float, *, k: int, seed: int, restarts: int) -> _Quantiser:

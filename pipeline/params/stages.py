@@ -118,6 +118,7 @@ class EvaluateParams(Group):
     unknown_ids: Literal["ignore", "error"]
     batch_size: Count
     floor_restarts: Count
+    floor_seeds: Count
     gallery: Natural
     precision: Precision
     seed: Seed

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.matching import UNMATCHED, Assignment
 
-_FLOOR_NAMES = {
+FLOOR_NAMES = {
     "colour_position_kmeans": "k-means on colour and position",
     "majority_class": "most frequent class everywhere",
     "random": "random clusters",
@@ -20,12 +20,12 @@ _SECTION_NAMES = {"all": "All classes", "things": "Things", "stuff": "Stuff"}
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One row of the headline table: figures in percent, None where a rule does not define one."""
+    """One row of the headline table: figures in percent, with `_sd` their standard deviations; any may be missing."""
 
     name: str
     note: str
     figures: dict[str, Any]
-    kind: str  # run, bound or floor
+    kind: str  # run, draws, bound or floor
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def judge(metrics: dict[str, Any]) -> Verdict:
     miou = metrics["all"]["miou"]
     name = max(sorted(metrics["floors"]), key=lambda floor: metrics["floors"][floor]["miou"])
     floor = metrics["floors"][name]["miou"]
-    shown = _FLOOR_NAMES.get(name, name.replace("_", " "))
+    shown = FLOOR_NAMES.get(name, name.replace("_", " "))
     gap = miou - floor
     if gap > 0:
         ending = f"{gap:.1f} points above the best floor ({shown}, {floor:.1f}\u00a0%): it beats all floors."
@@ -91,14 +91,36 @@ def score_rows(metrics: dict[str, Any]) -> list[ScoreRow]:
         for section, title in _SECTION_NAMES.items()
         if section in metrics
     ]
+    rows += _draw_rows(metrics.get("draws", {}))
     if "majority" in metrics:
         note = "many to one: an upper bound that grows with the number of clusters, not a score"
         rows.append(ScoreRow("This run: majority", note, metrics["majority"], "bound"))
     floors = sorted(metrics["floors"].items(), key=lambda item: (-item[1]["miou"], item[0]))
     rows += [
-        ScoreRow(f"Floor: {_FLOOR_NAMES.get(name, name.replace('_', ' '))}", "learns nothing", figures, "floor")
+        ScoreRow(
+            f"Floor: {FLOOR_NAMES.get(name, name.replace('_', ' '))}",
+            "learns nothing; mean ± sd over seeds" if "miou_sd" in figures else "learns nothing",
+            figures,
+            "floor",
+        )
         for name, figures in floors
     ]
+    return rows
+
+
+def _draw_rows(draws: dict[str, float]) -> list[ScoreRow]:
+    """The mean over further final clusterings, which tells how lucky the chosen one is."""
+    rows = []
+    for prefix, title in (("", "all classes"), ("things_", "things"), ("stuff_", "stuff")):
+        figures = {
+            figure + ending: draws[f"{prefix}{figure}_{statistic}"]
+            for figure in ("miou", "pixel_accuracy")
+            for ending, statistic in (("", "mean"), ("_sd", "sd"))
+            if f"{prefix}{figure}_{statistic}" in draws
+        }
+        if figures:
+            note = f"mean ± sd over {draws['count']} final clusterings of the same network"
+            rows.append(ScoreRow(f"Any clustering: {title}", note, figures, "draws"))
     return rows
 
 

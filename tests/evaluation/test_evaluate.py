@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, TruthRow, TruthTable
 from pipeline.errors import InputError, ParamsError
+from pipeline.evaluation.draws import drawn_images
 from pipeline.evaluation.evaluate import evaluate_segmenter
 from pipeline.evaluation.label_maps import iterate_label_maps
 from pipeline.evaluation.truth import open_truth
@@ -21,7 +22,7 @@ from pipeline.runtime.artifacts import create_artifact, open_artifact
 
 SIDE = 32
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").evaluate.model_copy(
-    update={"floor_restarts": 1, "gallery": 3}
+    update={"floor_restarts": 1, "floor_seeds": 1, "gallery": 3}
 )
 SPLITS = ["train"] * 3 + ["val"] * 4
 KINDS = ["stuff", "stuff", "thing"]
@@ -75,13 +76,15 @@ class Project:
         k: int = 3,
         splits: tuple[str, ...] = ("train", "val"),
         text: str | None = json.dumps(CLASSES),
+        draws: Callable[[int], list[np.ndarray]] = lambda index: [],
         **changes,
     ) -> SimpleNamespace:
         params = PARAMS.model_copy(update=changes)
         truth = open_truth(self.table, self.truth_table(text, splits), params.split, params.unknown_ids)
+        drawn = drawn_images(self.table, truth, params)
         with create_artifact(self.folder / "out") as writer:
             metrics = evaluate_segmenter(
-                ((i, IMAGES[i], labels(i)) for i in range(len(SPLITS))),
+                ((i, IMAGES[i], labels(i), draws(i) if i in drawn else []) for i in range(len(SPLITS))),
                 table=self.table,
                 truth=truth,
                 k=k,
@@ -115,6 +118,8 @@ def test_perfect_labels_score_100_under_any_names(project):
         "pixels": 4 * (SIDE * SIDE - 4),
         "resolution": SIDE,
     }
+    assert "draws" not in metrics
+    assert "draws.json" not in result.artifact.manifest["files"]
     assert set(metrics["floors"]) == {"majority_class", "random", "colour_position_kmeans"}
     assert all(floor["miou"] < 100 for floor in metrics["floors"].values())
     assert result.protocol["split"] == result.protocol["matched_on"] == "val"
@@ -145,6 +150,35 @@ def test_label_maps_and_gallery_are_complete(project):
         assert all(
             result.artifact.file(f"gallery/{entry[kind]}") for kind in ("image", "truth", "prediction", "overlay")
         )
+
+
+def test_further_draws_are_scored_beside_the_headline(project):
+    def draws(index: int) -> list[np.ndarray]:
+        renamed = (perfect(index) + 1) % 3
+        half = perfect(index)
+        half[:, : SIDE // 2] = 0
+        return [renamed, half]
+
+    before = project.evaluate()
+    result = project.evaluate(draws=draws)
+    found = result.metrics.pop("draws")
+    assert result.metrics == before.metrics
+    listing = result.artifact.json("draws.json")
+    assert listing[0]["all"]["miou"] == 100.0
+    mious = [entry["all"]["miou"] for entry in listing]
+    assert mious[1] < 100
+    assert found["count"] == 2
+    assert found["miou_mean"] == pytest.approx(sum(mious) / 2)
+    assert found["miou_sd"] == pytest.approx((mious[0] - mious[1]) / 2**0.5)
+    assert {"things_miou_mean", "stuff_miou_sd", "pixel_accuracy_mean"} <= set(found)
+
+
+def test_draws_are_matched_where_the_headline_is(project):
+    def swapped_in_val(index: int) -> list[np.ndarray]:
+        return [perfect(index) if SPLITS[index] == "train" else np.array([1, 2, 0])[perfect(index)]]
+
+    assert project.evaluate(draws=swapped_in_val).metrics["draws"]["miou_mean"] == 100.0
+    assert project.evaluate(draws=swapped_in_val, match_on="train").metrics["draws"]["miou_mean"] == 0.0
 
 
 def test_surplus_clusters_count_as_errors_and_stay_unmatched(project):

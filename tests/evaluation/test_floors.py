@@ -27,13 +27,14 @@ def painted(truth):
     return np.ascontiguousarray(COLOURS[truth % 4].transpose(2, 0, 1))
 
 
-def floors(frames, classes=4, ignore_index=255, seed=0, restarts=4, sample_pixels=2000):
+def floors(frames, classes=4, ignore_index=255, seed=0, restarts=4, seeds=1, sample_pixels=2000):
     return floor_metrics(
         lambda: iter(frames),
         classes=classes,
         ignore_index=ignore_index,
         seed=seed,
         restarts=restarts,
+        seeds=seeds,
         sample_pixels=sample_pixels,
     )
 
@@ -50,7 +51,7 @@ def test_classes_that_differ_in_colour_are_found(colourful):
 
     # The blur mixes the colours along the borders.
     assert result.figures["colour_position_kmeans"]["miou"] > 90
-    assert result.by_position_weight[0]["miou"] > 90
+    assert result.by_seed[0][0]["miou"] > 90
 
 
 def test_classes_that_differ_in_place_only_are_found_by_position():
@@ -59,17 +60,35 @@ def test_classes_that_differ_in_place_only_are_found_by_position():
 
     result = floors([(image, truth) for image in noise])
 
-    assert result.by_position_weight[0]["miou"] < 30
-    assert result.by_position_weight[-1]["miou"] > 90
+    assert result.by_seed[0][0]["miou"] < 30
+    assert result.by_seed[0][-1]["miou"] > 90
     assert result.figures["colour_position_kmeans"]["miou"] > 90
 
 
 def test_the_floor_is_the_best_of_all_weights_in_miou(colourful):
     result = floors(colourful)
 
-    assert tuple(entry["position_weight"] for entry in result.by_position_weight) == POSITION_WEIGHTS
-    best = max(result.by_position_weight, key=lambda entry: entry["miou"])
+    assert tuple(entry["position_weight"] for entry in result.by_seed[0]) == POSITION_WEIGHTS
+    best = max(result.by_seed[0], key=lambda entry: entry["miou"])
     assert result.figures["colour_position_kmeans"] == {k: best[k] for k in ("miou", "pixel_accuracy")}
+
+
+def test_several_seeds_are_averaged_after_the_best_of_each(colourful):
+    noise = np.random.default_rng(0).integers(256, size=(3, 3, 32, 32), dtype=np.uint8)
+    frames = [(image, quadrants(order)) for image, order in zip(noise, [(0, 1, 2, 3), (1, 0, 3, 2)], strict=False)]
+    together = floors(frames, seed=5, restarts=1, seeds=3)
+    alone = [floors(frames, seed=seed, restarts=1) for seed in (5, 6, 7)]
+
+    assert together.by_seed == tuple(one.by_seed[0] for one in alone)
+    found = together.figures["colour_position_kmeans"]
+    for name in ("miou", "pixel_accuracy"):
+        values = [one.figures["colour_position_kmeans"][name] for one in alone]
+        assert len(set(values)) > 1
+        assert found[name] == pytest.approx(sum(values) / 3)
+        mean = found[name]
+        assert found[f"{name}_sd"] == pytest.approx((sum((value - mean) ** 2 for value in values) / 2) ** 0.5)
+    assert together.figures["random"] == alone[0].figures["random"]
+    assert together.describe().count(";") == 2
 
 
 def test_random_clusters_score_low(colourful):
@@ -130,8 +149,8 @@ def test_images_of_several_sizes_and_grey_images_are_fine():
     constant = floors([(grey, small)])
 
     assert all(np.isfinite(list(figures.values())).all() for figures in result.figures.values())
-    assert constant.by_position_weight[0]["pixel_accuracy"] == 25
-    assert constant.by_position_weight[-1]["miou"] > 95
+    assert constant.by_seed[0][0]["pixel_accuracy"] == 25
+    assert constant.by_seed[0][-1]["miou"] > 95
 
 
 def test_fewer_pixels_than_classes_are_fine():

@@ -52,6 +52,7 @@ class Project:
     pretrain_method: str = "global_dense"
     labels_used: bool = False
     confuse: float = 0.15
+    draws: dict | None = None
     draw = staticmethod(blobs)
 
     def write(self):
@@ -175,7 +176,7 @@ class Project:
             out.notes |= self._notes("evaluate", ["segmenter"], evaluate={"split": "auto", "seed": 0})
             if self.masks:
                 matches = list(hungarian(matrix).class_of_cluster)
-                metrics |= self._scores(matrix)
+                metrics |= self._scores(matrix) | ({"draws": self.draws} if self.draws else {})
                 confusion = {
                     "classes": list(self.names),
                     "kinds": None if self.kinds is None else list(self.kinds),

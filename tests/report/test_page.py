@@ -109,6 +109,14 @@ def test_headline_names_score_floors_and_verdict(project):
     assert "Not comparable with this run" in page.text
 
 
+def test_further_final_clusterings_stand_beside_the_headline(project):
+    draws = {"count": 5, "miou_mean": 41.26, "miou_sd": 1.74, "pixel_accuracy_mean": 61.5, "pixel_accuracy_sd": 2.5}
+    page = Page(build(project, draws=draws))
+    assert "Over 5 final clusterings of the same network, mIoU is 41.3 ± 1.7 % and accuracy 61.5 ± 2.5 %" in page.text
+    assert "Any clustering: all classes mean ± sd over 5 final clusterings of the same network 41.3 ± 1.7" in page.text
+    assert "final clusterings" not in Page(build(project)).text
+
+
 def test_protocol_params_versions_and_provenance_are_shown(project):
     page = Page(build(project))
     for text in ("the final epoch", "cae.gamma", "2.14.1", "threads 2", "regions_per_cluster", "Segmenter"):

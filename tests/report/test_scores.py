@@ -39,6 +39,16 @@ def test_rows_go_from_run_to_floors_and_unknown_floors_keep_their_name():
     assert [row.name for row in rows[3:]] == ["Floor: new floor", "Floor: random clusters"]
 
 
+def test_further_final_clusterings_have_rows_of_their_own():
+    draws = {"count": 5, "miou_mean": 28.0, "miou_sd": 1.0, "pixel_accuracy_mean": 50.0, "pixel_accuracy_sd": 2.0}
+    draws |= {"stuff_miou_mean": 31.0, "stuff_miou_sd": 3.0}
+    rows = [row for row in score_rows({**metrics(30.0, random=3.0), "draws": draws}) if row.kind == "draws"]
+    assert [row.name for row in rows] == ["Any clustering: all classes", "Any clustering: stuff"]
+    assert rows[0].figures == {"miou": 28.0, "miou_sd": 1.0, "pixel_accuracy": 50.0, "pixel_accuracy_sd": 2.0}
+    assert rows[1].figures == {"miou": 31.0, "miou_sd": 3.0}
+    assert "over 5 final clusterings" in rows[0].note
+
+
 def test_confusion_columns_are_in_class_order():
     ordered = order_confusion(CONFUSION)
     expected = np.array([[75.0, 0, 0, 25], [0, 0, 0, 0], [25, 25, 50, 0]])

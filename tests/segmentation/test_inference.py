@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from pipeline.data.views import normalise
 from pipeline.params import load_params
+from pipeline.segmentation.draws import FinalDraws
 from pipeline.segmentation.inference import segment_batches, segment_images
 from pipeline.segmentation.model import build_segmenter
 
@@ -43,8 +44,9 @@ def test_batches_come_out_image_by_image_whatever_their_size(segmenter):
     def run(batches: list[list[int]]) -> dict[int, np.ndarray]:
         stream = ((batch, IMAGES[batch]) for batch in batches)
         found = {}
-        for index, image, labels in segment_batches(segmenter, stream, device=CPU, precision="fp32"):
+        for index, image, labels, draws in segment_batches(segmenter, stream, device=CPU, precision="fp32"):
             assert torch.equal(image, IMAGES[index])
+            assert draws == []
             found[index] = labels
         return found
 
@@ -66,3 +68,20 @@ def test_evaluation_mode_is_switched_on(segmenter):
 def test_mixed_precision_labels_nearly_all_pixels_alike(segmenter):
     exact, rough = (segment_images(segmenter, IMAGES, device=CPU, precision=p) for p in ("fp32", "bf16"))
     assert (exact == rough).mean() > 0.95
+
+
+def test_draws_label_the_images_asked_for_from_one_embedding(segmenter, monkeypatch):
+    order = torch.tensor([3, 1, 4, 0, 2])
+    prototypes = torch.stack([segmenter.prototypes, segmenter.prototypes[order]])
+    draws = FinalDraws(prototypes, torch.arange(5).expand(2, 5), 5)
+    embedded = []
+    embed = segmenter.embed
+    monkeypatch.setattr(segmenter, "embed", lambda images: embedded.append(len(images)) or embed(images))
+    stream = iter([([7, 3], IMAGES[:2]), ([5, 4], IMAGES[2:])])
+    found = list(segment_batches(segmenter, stream, device=CPU, precision="fp32", draws=draws, drawn={3, 5, 4}))
+    assert embedded == [2, 2]
+    assert [index for index, *_ in found] == [7, 3, 5, 4]
+    assert found[0][3] == []
+    for _, _, labels, (same, renamed) in found[1:]:
+        assert (same == labels).all()
+        assert (order.numpy()[renamed] == labels).all()
