@@ -47,7 +47,7 @@ def find_pyramid_problems(train: TrainParams, levels: Sequence[int]) -> list[str
             f"train.pgg.recluster_every: {pgg.recluster_every} makes pyramid labels that nothing uses, as "
             "train.pgg.weight is 0; raise the weight, or set 0"
         )
-    if pgg.recluster_every >= train.epochs:
+    if 0 < train.epochs <= pgg.recluster_every:
         problems.append(
             f"train.pgg.recluster_every: {pgg.recluster_every} never comes in train.epochs {train.epochs}; give fewer, "
             "or 0 to keep the labels"
