@@ -165,8 +165,12 @@ def _score(
             if row.split == split and truth.has(row.image_id):
                 yield frame(index), truth.read(row.image_id)
 
+    def train_images() -> Iterator[np.ndarray]:
+        return (frame(index) for index, row in enumerate(usable) if row.split == "train")
+
     floors = floor_metrics(
         frames_with_truth,
+        fitting=train_images,
         classes=len(classes.names),
         ignore_index=classes.ignore_index,
         seed=params.seed,

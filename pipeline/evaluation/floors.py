@@ -63,6 +63,7 @@ class _Quantiser:
 def floor_metrics(
     frames: Callable[[], Iterable[Frame]],
     *,
+    fitting: Callable[[], Iterable[NDArray[np.uint8]]],
     classes: int,
     ignore_index: int,
     seed: int,
@@ -74,13 +75,14 @@ def floor_metrics(
 
     `majority_class` predicts the most frequent class everywhere. `random` draws each pixel's cluster
     uniformly. `colour_position_kmeans` is the best in mIoU of four k-means on blurred L*a*b* and gradient
-    magnitude, with x and y appended at weight 0, 0.5, 1 and 2, every feature standardised over the split.
-    K-means sees no label; it is fitted on a sample with the same share of every image, and assigns every
-    pixel. The figures are means over several seeds of the best of each.
+    magnitude, with x and y appended at weight 0, 0.5, 1 and 2, every feature standardised over what it
+    is fitted on: the images that a model learns from, with the same share of each. It sees no label, and
+    assigns every pixel of the scored split. The figures are means over several seeds of the best of each.
 
     Args:
-        frames: called three times; each time yields the same images, (3, H, W) uint8, with their ground
+        frames: called twice; each time yields the same images, (3, H, W) uint8, with their ground
             truth, (H, W) integers, in the same order. One frame at a time is held in memory.
+        fitting: called twice; each time yields the train images, (3, H, W) uint8, in the same order.
         classes: number of classes C, which is also the number of clusters.
         ignore_index: ground truth value of the pixels that are not counted.
         seed: seed of the random clusters, the sample and k-means.
@@ -102,18 +104,16 @@ def floor_metrics(
         )
 
     by_chance = np.zeros((classes, classes), dtype=np.int64)
-    sizes = []
     for index, (image, truth) in enumerate(frames()):
         if image.shape != (3, *truth.shape):
             raise ValueError(f"frame {index}: image {image.shape} does not fit ground truth {truth.shape}")
         drawn = generator(seed, "random floor", index).integers(classes, size=truth.shape, dtype=np.int32)
         by_chance += count(truth, drawn)
-        sizes.append(truth.size)
     single_cluster = by_chance.sum(axis=1, keepdims=True)
     figures = {"majority_class": _figures(single_cluster), "random": _figures(by_chance)}
 
     seeds_used = range(seed, seed + seeds)
-    samples = _sample((image for image, _ in frames()), sizes, seeds=seeds_used, sample_pixels=sample_pixels)
+    samples = _sample(fitting, seeds=seeds_used, sample_pixels=sample_pixels)
     quantisers = [
         _fit(sample, weight, k=classes, seed=drawn, restarts=restarts)
         for drawn, sample in zip(seeds_used, samples, strict=True)
@@ -146,11 +146,12 @@ def _figures(matrix: NDArray[np.int64]) -> Figures:
 
 
 def _sample(
-    images: Iterable[NDArray[np.uint8]], sizes: list[int], *, seeds: Iterable[int], sample_pixels: int
+    images: Callable[[], Iterable[NDArray[np.uint8]]], *, seeds: Iterable[int], sample_pixels: int
 ) -> list[NDArray[np.float32]]:
+    sizes = [image[0].size for image in images()]
     share = min(1.0, sample_pixels / sum(sizes))
     parts: dict[int, list[NDArray[np.float32]]] = {seed: [] for seed in seeds}
-    for index, (image, size) in enumerate(zip(images, sizes, strict=True)):
+    for index, (image, size) in enumerate(zip(images(), sizes, strict=True)):
         features = appearance_features(image)
         for seed, rows in parts.items():
             rng = generator(seed, "floor sample", index)

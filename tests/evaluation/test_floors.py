@@ -27,9 +27,10 @@ def painted(truth):
     return np.ascontiguousarray(COLOURS[truth % 4].transpose(2, 0, 1))
 
 
-def floors(frames, classes=4, ignore_index=255, seed=0, restarts=4, seeds=1, sample_pixels=2000):
+def floors(frames, classes=4, ignore_index=255, seed=0, restarts=4, seeds=1, sample_pixels=2000, fitting=None):
     return floor_metrics(
         lambda: iter(frames),
+        fitting=lambda: iter(fitting or [image for image, _ in frames]),
         classes=classes,
         ignore_index=ignore_index,
         seed=seed,
@@ -180,3 +181,13 @@ def test_unknown_ids_are_refused():
 
     with pytest.raises(ValueError, match="ground truth ids 7"):
         floors([(painted(truth), truth)])
+
+
+def test_k_means_is_fitted_on_the_train_images_alone(colourful):
+    grey = [np.full((3, 32, 32), value, dtype=np.uint8) for value in (60, 120, 180, 240)]
+    learned = floors(colourful, fitting=[image for image, _ in colourful[:2]])
+
+    assert learned.pixels_fitted == 2000
+    assert learned.figures["colour_position_kmeans"]["miou"] > 90
+    # greys tell nothing of colours that differ in hue alone
+    assert floors(colourful, fitting=grey).by_seed[0][0]["miou"] < 50
