@@ -18,7 +18,7 @@ from pipeline.runtime.digests import file_digest, value_digest
 from pipeline.yaml_reader import read_yaml
 
 # `kmeans` on colour and position needs no preset: every run scores it as a floor
-BASELINES = ("features", "picie", "picie+pgg", "picie+cae", "fs4")
+BASELINES = ("features", "mdc", "picie", "picie+pgg", "picie+cae", "fs4")
 PARAMS, GRAPH = Path("params.yaml"), Path("dvc.yaml")
 
 

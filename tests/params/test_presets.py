@@ -72,7 +72,13 @@ def test_a_module_is_all_that_is_added_to_picie(name, differs):
     assert all(guided[key] == changes("fs4")[key] for key in differs)
 
 
-@pytest.mark.parametrize("name", ["features", "picie", "picie+pgg", "picie+cae", "fs4"])
+def test_mdc_is_picie_with_one_view():
+    one, two = FLAT | changes("mdc"), FLAT | changes("picie")
+    assert {key for key in FLAT if one[key] != two[key]} == {"train.one_view"}
+    assert one["train.one_view"] is True
+
+
+@pytest.mark.parametrize("name", ["features", "mdc", "picie", "picie+pgg", "picie+cae", "fs4"])
 def test_baselines_share_all_stages_before_the_training(name):
     assert {key.split(".")[0] for key in changes(name)} == {"train"}
     assert not {"train.k", "train.seed", "train.batch_size"} & changes(name).keys()
