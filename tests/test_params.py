@@ -156,7 +156,7 @@ def test_the_limits_themselves_are_accepted(key, value):
 def test_a_float_may_be_spelled_in_any_way(tmp_path, spelling):
     file = tmp_path / "params.yaml"
     text = (ROOT / "params.yaml").read_text("utf-8")
-    changed = text.replace("  learning_rate: 1.0e-4\n", f"  learning_rate: {spelling}\n")
+    changed = text.replace("  learning_rate: 2.0e-5\n", f"  learning_rate: {spelling}\n")
     assert changed != text
     file.write_text(changed, "utf-8")
     assert load_params(file).train.learning_rate == 1e-5
@@ -217,9 +217,15 @@ def test_a_misspelled_group_is_missing_and_unknown():
         ({"train.pgg.levels": [2, 3]}, "3 is not in extract.levels [1, 2, 4, 8]"),
         ({"train.pgg.levels": [2, 4], "train.pgg.level_weights": [1.0]}, "1 values for the 2 levels in use"),
         ({"train.pgg.level_weights": [1.0]}, "1 values for the 4 levels in use"),
-        ({"train.pgg.recluster_every": 2, "train.pgg.weight": 0.0}, "makes pyramid labels that nothing uses"),
+        (
+            {"train.pgg.recluster_every": 2, "train.pgg.weight": 0.0, "train.pgg.use": ["classification"]},
+            "makes pyramid labels that nothing uses",
+        ),
         ({"train.pgg.recluster_every": 5, "train.epochs": 5}, "never comes in train.epochs 5"),
-        ({"train.rounds": 2, "train.pgg.weight": 0.0}, "train.rounds: 2 rounds differ in their pyramid labels"),
+        (
+            {"train.rounds": 2, "train.pgg.weight": 0.0, "train.pgg.use": ["classification"]},
+            "train.rounds: 2 rounds differ in their pyramid labels",
+        ),
     ],
 )
 def test_keys_must_fit_each_other(changes, text):

@@ -64,7 +64,7 @@ def test_fs4_is_the_default():
 
 
 @pytest.mark.parametrize(
-    ("name", "differs"), [("picie+pgg", {"train.pgg.weight"}), ("picie+cae", {"train.cae.enabled"})]
+    ("name", "differs"), [("picie+pgg", {"train.pgg.weight", "train.pgg.use"}), ("picie+cae", {"train.cae.enabled"})]
 )
 def test_a_module_is_all_that_is_added_to_picie(name, differs):
     plain, guided = FLAT | changes("picie"), FLAT | changes(name)
