@@ -37,7 +37,7 @@ def find_pyramid_problems(train: TrainParams, levels: Sequence[int]) -> list[str
             "train.warmup_epochs: warm-up trains on pyramid labels only, so train.pgg.weight cannot be 0, and "
             "train.pgg.use must have classification or contrast"
         )
-    if train.warmup_epochs == train.epochs and "prior" in pgg.use:
+    if 0 < train.epochs == train.warmup_epochs and "prior" in pgg.use:
         problems.append(
             f"train.pgg.use: prior acts on the assignment of pixels, and with train.warmup_epochs "
             f"{train.warmup_epochs} of train.epochs {train.epochs} there is none; shorten the warm-up"

@@ -35,6 +35,7 @@ SMALL: dict[str, Any] = {
     "min_used": 0.0,
     "max_share": 1.0,
     "min_effective_rank": 0.0,
+    "pgg": {"use": ["classification"]},
     "clustering": {"pixels_per_cluster": 60, "iterations": 3, "restarts": 1, "final_restarts": 2, "final_draws": 2},
 }
 
