@@ -129,6 +129,24 @@ def test_perfect_labels_score_100_under_any_names(project):
     assert sum(shares.values()) == pytest.approx(100.0)
 
 
+def test_figures_without_matching_and_intervals_stand_beside_the_headline(project):
+    def half_of_the_last(index: int) -> np.ndarray:
+        labels = perfect(index)
+        labels[:, : SIDE // 2] = 0 if index == 6 else labels[:, : SIDE // 2]
+        return labels
+
+    perfectly, metrics = project.evaluate().metrics, project.evaluate(half_of_the_last).metrics
+
+    assert perfectly["partition"] == {"nmi": pytest.approx(1), "ari": 1.0}
+    assert perfectly["bootstrap"]["miou_low"] == perfectly["bootstrap"]["miou_high"] == 100.0
+    assert perfectly["bootstrap"]["images"] == 4
+    assert perfectly["restricted"] == {"things": perfectly["all"], "stuff": perfectly["all"]}
+    assert 0 < metrics["partition"]["ari"] < 1
+    interval = metrics["bootstrap"]
+    assert interval["pixel_accuracy_low"] < metrics["all"]["pixel_accuracy"] < interval["pixel_accuracy_high"] == 100.0
+    assert "1000 resamples" in project.evaluate().protocol["bootstrap"]
+
+
 def test_the_frame_that_was_scored_is_told(project):
     project.table = replace(project.table, frame=Frame(100, "center", SIDE))
     result = project.evaluate()
