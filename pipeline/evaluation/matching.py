@@ -154,9 +154,18 @@ def match(matrix: NDArray[np.integer], rule: str) -> Assignment:
         ParamsError: when there is no such rule.
         ValueError: when the matrix is not one of counts.
     """
+    check_rule(rule)
+    return RULES[rule](matrix)
+
+
+def check_rule(rule: str) -> None:
+    """Refuse a name that no rule has.
+
+    Raises:
+        ParamsError: naming the rules.
+    """
     if rule not in RULES:
         raise ParamsError(f"no matching rule is called {rule!r}; the rules are {', '.join(RULES)}")
-    return RULES[rule](matrix)
 
 
 def describe_rule(rule: str) -> str:
