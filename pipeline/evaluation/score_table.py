@@ -21,7 +21,9 @@ def score_table(metrics: dict[str, Any], classes: Sequence[str], rule: str) -> s
         Lines without a final line break.
     """
     protocol, restricted = metrics["protocol"], metrics.get("restricted", {})
-    rows = [(section, metrics[section]) for section in ("all", "things", "stuff") if section in metrics]
+    rows: list[tuple[str, dict[str, Any]]] = [
+        (section, metrics[section]) for section in ("all", "things", "stuff") if section in metrics
+    ]
     rows += [(f"{section} among {section}", figures) for section, figures in restricted.items()]
     rows.append(("by majority", metrics["majority"]))
     rows.append(("floor: one class everywhere", metrics["floors"]["majority_class"]))
