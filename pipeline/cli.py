@@ -99,6 +99,33 @@ def compare(
 
 
 @app.command()
+def score(
+    predictions: Annotated[Path, typer.Argument(help="Folder of label maps: PNG files of cluster ids.")],
+    truth: Annotated[Path, typer.Argument(help="Folder of masks: PNG files of class ids, with the same names.")],
+    classes: Annotated[Path | None, typer.Option(help="A classes.json; without it, the ids that occur.")] = None,
+    match: Annotated[str, typer.Option(help="Rule: hungarian, majority or hungarian+majority.")] = "hungarian",
+    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and protocol.json.")] = None,
+    boundary: Annotated[bool, typer.Option("--boundary", help="Compute boundary F1 as well.")] = False,
+    resize: Annotated[bool, typer.Option("--resize", help="Bring predictions to the size of their masks.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Determines the resampling of images.")] = 0,
+) -> None:
+    """Score label maps of any method, as stage evaluate would."""
+    from pipeline.evaluation.scoring import score_folders
+
+    table = score_folders(
+        predictions,
+        truth,
+        classes_file=classes,
+        rule=match,
+        output=output,
+        boundary=boundary,
+        resize=resize,
+        seed=seed,
+    )
+    typer.echo(table)
+
+
+@app.command()
 def clean() -> None:
     """Remove resume state and live curves of unfinished runs; finished outputs stay."""
     from pipeline.runtime.stage import SCRATCH

@@ -5,7 +5,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline import cli
@@ -110,3 +112,17 @@ def test_suggesting_k_without_features_is_one_line_and_an_exit_code(project):
     result = fs4(project, "suggest-k", "--ks", "2..5")
     assert result.returncode == 3
     assert result.stderr.endswith("data/features: no features here; run `dvc repro extract` first\n")
+
+
+def test_scores_of_label_maps_are_printed_and_written(project):
+    masks = [np.array([[0, 0], [1, 1]], np.uint8), np.array([[1, 0], [1, 255]], np.uint8)]
+    for folder, shift in (("predictions", 5), ("truth", 0)):
+        (project / folder).mkdir()
+        for number, mask in enumerate(masks):
+            Image.fromarray((mask + shift * (mask < 2)).astype(np.uint8)).save(project / folder / f"{number}.png")
+    output = run("score", "predictions", "truth", "--output", "scores", "--match", "majority", "--boundary")
+    assert "2 pairs, 7 pixels, 2 classes (2 in the mIoU), 3 clusters; match: majority" in output
+    assert (project / "scores/metrics.json").is_file()
+    result = fs4(project, "score", "predictions", "gone")
+    assert result.returncode == 3
+    assert result.stderr.endswith("gone: does not exist; give a folder of PNG files\n")

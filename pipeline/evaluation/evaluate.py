@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.manifest import ImageRow, ImageTable
-from pipeline.errors import InputError, ParamsError
+from pipeline.errors import ParamsError
+from pipeline.evaluation.bootstrap import ImageCounts
 from pipeline.evaluation.confusion import confusion_matrix
 from pipeline.evaluation.draws import count_draws, matching_split, score_draws
+from pipeline.evaluation.figures import check_finite, confusion_file, rule_notes, split_figures
 from pipeline.evaluation.floors import floor_metrics
 from pipeline.evaluation.gallery import Exhibit, choose_exhibits, write_gallery
 from pipeline.evaluation.label_maps import LabelMapWriter
 from pipeline.evaluation.matching import Assignment, hungarian, majority
-from pipeline.evaluation.metrics import absent_classes, classes_counted, cluster_statistics, per_class_iou, score
+from pipeline.evaluation.metrics import cluster_statistics
 from pipeline.evaluation.truth import GroundTruth
 from pipeline.params import EvaluateParams
 from pipeline.runtime.artifacts import write_json
@@ -34,7 +36,7 @@ class _Counts:
     matrices: dict[str, np.ndarray]  # (C, K) per split
     draws: dict[str, np.ndarray]  # (R, C, K) per split
     pixels: dict[str, np.ndarray]  # (K,) per split, ignored pixels included
-    images: dict[str, int]  # scored images per split
+    images: ImageCounts  # of the scored split
     exhibits: list[Exhibit]
 
 
@@ -96,7 +98,7 @@ def evaluate_segmenter(
         counts.exhibits, out / "gallery", k=k, classes=len(names) if truth else None, class_of_cluster=matched
     )
     write_json(out / "clusters.json", _describe_clusters(total, matched, names))
-    _assert_finite(metrics)
+    check_finite(metrics)
     write_json(out / "metrics.json", metrics)
     write_json(out / "protocol.json", protocol)
     return metrics
@@ -115,7 +117,7 @@ def _collect(
     out: Path,
     rows: dict[str, int],
 ) -> _Counts:
-    counts = _Counts({}, {}, {}, {}, [])
+    counts = _Counts({}, {}, {}, ImageCounts(len(truth.classes.names) if truth else 0), [])
     maps = LabelMapWriter(out, rows)
     for index, image, labels, draws in segmented:
         row = usable[index]
@@ -129,7 +131,8 @@ def _collect(
             matrix = confusion_matrix(mask, labels, **sizes_of)
             counts.matrices[row.split] = counts.matrices.get(row.split, 0) + matrix
             counts.draws[row.split] = counts.draws.get(row.split, 0) + count_draws(mask, draws, **sizes_of)
-            counts.images[row.split] = counts.images.get(row.split, 0) + 1
+            if row.split == truth.split:
+                counts.images.add(matrix)
         if row.image_id in chosen:
             counts.exhibits.append(Exhibit(row.image_id, row.split, np.asarray(image), labels, mask))
     maps.flush()
@@ -150,15 +153,15 @@ def _score(
     if match_split not in counts.matrices:
         raise ParamsError(f"evaluate.match_on: {params.match_on!r} needs masks in split train, which has none; use val")
     matrix = counts.matrices[split]
-    if not matrix.any():
-        raise InputError(
-            f"nothing to evaluate: every pixel of the {counts.images[split]} masks of split {split} has the ignored id "
-            f"{classes.ignore_index}; check the masks, or ignore_index in classes.json"
-        )
     assignment = hungarian(counts.matrices[match_split])
-    matched = assignment.apply(matrix)
-    many_to_one = majority(counts.matrices[match_split]).apply(matrix)
-    ious = per_class_iou(matched)
+    metrics = split_figures(
+        counts.images,
+        range(matrix.shape[1]),
+        assignment=assignment,
+        many_to_one=majority(counts.matrices[match_split]),
+        classes=classes,
+        seed=params.seed,
+    )
 
     def frames_with_truth() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for index, row in enumerate(usable):
@@ -179,43 +182,21 @@ def _score(
         sample_pixels=FLOOR_PIXELS,
     )
     summary, draws = score_draws(counts.draws[match_split], counts.draws[split], classes.names, classes.kinds)
-    whole = score(many_to_one, None)["all"]
-    metrics: dict[str, Any] = {
-        **score(matched, classes.kinds),
-        "majority": {key: whole[key] for key in ("miou", "pixel_accuracy")},
-        "floors": floors.figures,
-        "per_class": {n: float(iou) for n, iou in zip(classes.names, ious, strict=True) if np.isfinite(iou)},
-        "protocol": {
-            "classes_counted": classes_counted(matched),
-            "images": counts.images[split],
-            "pixels": int(matrix.sum()),
-            "resolution": table.frame.side,
-        },
-    }
+    metrics["floors"] = floors.figures
+    metrics["protocol"]["resolution"] = table.frame.side
     if draws:
         metrics["draws"] = summary
         write_json(out / "draws.json", draws)
-    absent = absent_classes(matched)
     protocol = {
+        **rule_notes(matrix, assignment, classes),
         "split": split,
-        "match_rule": "hungarian: one to one, most matched pixels over the whole split; unmatched clusters are errors",
         "matched_on": match_split,
         "checkpoint_rule": "the last epoch; none is chosen on labels",
         "frame": _frame_text(table),
         "labels": "read by this stage for the first time",
-        "absent_classes": ", ".join(classes.names[i] for i in absent) or "none",
         "colour_position_kmeans": floors.describe(),
-        "classes_note": classes.note,
     }
-    write_json(
-        out / "confusion.json",
-        {
-            "classes": list(classes.names),
-            "kinds": list(classes.kinds) if classes.kinds else None,
-            "matrix": matrix.tolist(),
-            "class_of_cluster": list(assignment.class_of_cluster),
-        },
-    )
+    write_json(out / "confusion.json", confusion_file(matrix, assignment, classes))
     return metrics, protocol, assignment
 
 
@@ -240,11 +221,3 @@ def _frame_text(table: ImageTable) -> str:
     else:
         crop = "square centre crop" if frame.crop == "center" else "whole image, trimmed to multiples of 32"
     return f"short side {frame.resize} px, {crop}; images bilinear with antialias, masks nearest"
-
-
-def _assert_finite(value: Any, key: str = "") -> None:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _assert_finite(inner, f"{key}.{name}" if key else name)
-    elif not np.isfinite(value):
-        raise InputError(f"metric {key} is {value}; nothing was written, please report this with your params.yaml")

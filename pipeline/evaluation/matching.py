@@ -1,10 +1,13 @@
 """Which class each cluster stands for: one assignment for a whole split, made from its confusion matrix."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+
+from pipeline.errors import ParamsError
 
 UNMATCHED = -1
 
@@ -100,6 +103,74 @@ def majority(matrix: NDArray[np.integer]) -> Assignment:
     counts = _checked(matrix)
     winners = np.where(counts.any(axis=0), counts.argmax(axis=0), UNMATCHED)
     return Assignment("majority", tuple(winners.tolist()))
+
+
+def hungarian_then_majority(matrix: NDArray[np.integer]) -> Assignment:
+    """Match one to one first, then give every left-over cluster the class that most of its pixels have.
+
+    Every class that can have a cluster of its own has one, and no cluster with pixels stays unmatched. For K <= C
+    this is the Hungarian matching; for K > C the figures grow with K as those of `majority` do.
+
+    Args:
+        matrix: counts of shape (C, K), integers >= 0.
+
+    Returns:
+        The assignment, rule `hungarian+majority`.
+
+    Raises:
+        ValueError: when the matrix is not one of counts.
+    """
+    first, rest = hungarian(matrix).class_of_cluster, majority(matrix).class_of_cluster
+    both = tuple(own if own != UNMATCHED else winner for own, winner in zip(first, rest, strict=True))
+    return Assignment("hungarian+majority", both)
+
+
+RULES: dict[str, Callable[[NDArray[np.integer]], Assignment]] = {
+    "hungarian": hungarian,
+    "majority": majority,
+    "hungarian+majority": hungarian_then_majority,
+}
+_MEANINGS = {
+    "hungarian": "one to one, most matched pixels over the whole split; unmatched clusters are errors",
+    "majority": "many to one, each cluster is the class that most of its pixels have; not comparable with one to one",
+    "hungarian+majority": (
+        "one to one as far as there are classes, then each left-over cluster is the class that most of its pixels "
+        "have; with more clusters than classes not comparable with one to one"
+    ),
+}
+
+
+def match(matrix: NDArray[np.integer], rule: str) -> Assignment:
+    """Match clusters with classes by the rule of a name.
+
+    Args:
+        matrix: counts of shape (C, K), integers >= 0.
+        rule: a key of `RULES`.
+
+    Returns:
+        The assignment.
+
+    Raises:
+        ParamsError: when there is no such rule.
+        ValueError: when the matrix is not one of counts.
+    """
+    check_rule(rule)
+    return RULES[rule](matrix)
+
+
+def check_rule(rule: str) -> None:
+    """Refuse a name that no rule has.
+
+    Raises:
+        ParamsError: naming the rules.
+    """
+    if rule not in RULES:
+        raise ParamsError(f"no matching rule is called {rule!r}; the rules are {', '.join(RULES)}")
+
+
+def describe_rule(rule: str) -> str:
+    """Name a rule and say what it does, for `protocol.json`."""
+    return f"{rule}: {_MEANINGS[rule]}"
 
 
 def _checked(matrix: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -41,14 +41,35 @@ def score(matched: NDArray[np.integer], kinds: Sequence[str] | None) -> dict[str
             "classes.json"
         )
     sections = {"all": _figures(counts, np.ones(len(counts), dtype=bool))}
-    if kinds is None:
-        return sections
-    if len(kinds) != len(counts) or not set(kinds) <= set(_SECTIONS):
-        raise ValueError(f"expected {len(counts)} kinds of {sorted(_SECTIONS)}, not {list(kinds)}")
-    for kind, section in _SECTIONS.items():
-        rows = np.array([k == kind for k in kinds])
+    for section, rows in _rows_of_kinds(kinds, len(counts)).items():
         if counts[rows].any():
             sections[section] = _figures(counts, rows)
+    return sections
+
+
+def score_restricted(matched: NDArray[np.integer], kinds: Sequence[str] | None) -> dict[str, dict[str, float]]:
+    """Compute the figures of things among things and of stuff among stuff: rows and predictions of one kind.
+
+    A pixel of one kind that is predicted as the other is left out, so that these figures hide the confusion between
+    the kinds and are above those of `score`, which are the ones to publish. They are what evaluators report that
+    cut a square block out of the matrix. A pixel of an unmatched cluster stays an error.
+
+    Args:
+        matched: counts of shape (C, C + 1), columns in class order.
+        kinds: `thing` or `stuff` for each of the C classes, or None.
+
+    Returns:
+        Sections `things` and `stuff` with the figures of `score`; a section without a pixel is left out.
+
+    Raises:
+        ValueError: when the matrix is not (C, C + 1) counts, or the kinds are not one per class.
+    """
+    counts = _checked(matched)
+    sections = {}
+    for section, rows in _rows_of_kinds(kinds, len(counts)).items():
+        block = counts[rows][:, np.append(rows, True)]  # (C of the kind, C of the kind + 1)
+        if block.any():
+            sections[section] = _figures(block, np.ones(len(block), dtype=bool))
     return sections
 
 
@@ -141,6 +162,14 @@ def _figures(counts: NDArray[np.int64], rows: NDArray[np.bool_]) -> dict[str, fl
         "pixel_accuracy": _PERCENT * int(hits.sum()) / int(totals.sum()),
         "mean_accuracy": float((_PERCENT * hits[present] / totals[present]).mean()),
     }
+
+
+def _rows_of_kinds(kinds: Sequence[str] | None, classes: int) -> dict[str, NDArray[np.bool_]]:
+    if kinds is None:
+        return {}
+    if len(kinds) != classes or not set(kinds) <= set(_SECTIONS):
+        raise ValueError(f"expected {classes} kinds of {sorted(_SECTIONS)}, not {list(kinds)}")
+    return {section: np.array([k == kind for k in kinds]) for kind, section in _SECTIONS.items()}
 
 
 def _union(counts: NDArray[np.int64]) -> NDArray[np.int64]:

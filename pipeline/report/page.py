@@ -103,6 +103,7 @@ def _scores(metrics: dict[str, Any], confusion: dict[str, Any] | None) -> dict[s
     return {
         "verdict": judge(metrics),
         "rows": score_rows(metrics),
+        "partition": metrics.get("partition"),
         "classes": class_rows(confusion, per_class),
         "confusion": order_confusion(confusion),
     }

@@ -87,7 +87,12 @@ def judge(metrics: dict[str, Any]) -> Verdict:
 def score_rows(metrics: dict[str, Any]) -> list[ScoreRow]:
     """The rows of the headline table: this run by section, the many-to-one bound, then the floors, best first."""
     rows = [
-        ScoreRow(f"This run: {title.lower()}", "Hungarian, one to one", metrics[section], "run")
+        ScoreRow(
+            f"This run: {title.lower()}",
+            "Hungarian, one to one" + (_interval(metrics.get("bootstrap", {})) if section == "all" else ""),
+            metrics[section],
+            "run",
+        )
         for section, title in _SECTION_NAMES.items()
         if section in metrics
     ]
@@ -106,6 +111,13 @@ def score_rows(metrics: dict[str, Any]) -> list[ScoreRow]:
         for name, figures in floors
     ]
     return rows
+
+
+def _interval(bootstrap: dict[str, float]) -> str:
+    """How far other images of the kind would move the mIoU."""
+    if not bootstrap:
+        return ""
+    return f"; 95\u00a0% interval over images {bootstrap['miou_low']:.1f}–{bootstrap['miou_high']:.1f} in mIoU"
 
 
 def _draw_rows(draws: dict[str, float]) -> list[ScoreRow]:

@@ -118,6 +118,8 @@ def test_perfect_labels_score_100_under_any_names(project):
         "pixels": 4 * (SIDE * SIDE - 4),
         "resolution": SIDE,
     }
+    assert (metrics["partition"]["ari"], metrics["bootstrap"]["miou_low"]) == (1.0, 100.0)
+    assert metrics["bootstrap"]["images"] == 4
     assert "draws" not in metrics
     assert "draws.json" not in result.artifact.manifest["files"]
     assert set(metrics["floors"]) == {"majority_class", "random", "colour_position_kmeans"}

@@ -6,8 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.errors import ParamsError
 from pipeline.evaluation.confusion import confusion_matrix
-from pipeline.evaluation.matching import Assignment, hungarian, majority
+from pipeline.evaluation.matching import (
+    RULES,
+    Assignment,
+    describe_rule,
+    hungarian,
+    hungarian_then_majority,
+    majority,
+    match,
+)
 
 
 @st.composite
@@ -40,7 +49,7 @@ def test_hungarian_is_the_best_one_to_one_matching(matrix):
     assert hits(assignment, matrix) == best_hits_by_brute_force(matrix)
 
 
-@pytest.mark.parametrize("rule", [hungarian, majority])
+@pytest.mark.parametrize("rule", RULES.values())
 @given(matrix=matrices(), data=st.data())
 def test_the_matched_matrix_is_the_same_under_any_relabelling_of_the_clusters(rule, matrix, data):
     # Small counts, so that most examples have ties.
@@ -64,7 +73,7 @@ def test_surplus_clusters_never_raise_accuracy_above_the_many_to_one_bound(matri
     assert hits(majority(matrix), matrix) == matrix.max(axis=0).sum()
 
 
-@pytest.mark.parametrize("rule", [hungarian, majority])
+@pytest.mark.parametrize("rule", RULES.values())
 @given(matrix=matrices())
 def test_applying_keeps_every_pixel_in_its_row(rule, matrix):
     matched = rule(matrix).apply(matrix)
@@ -139,3 +148,29 @@ def test_what_is_no_matrix_of_counts_is_refused(matrix):
 def test_an_assignment_that_does_not_fit_is_refused(class_of_cluster):
     with pytest.raises(ValueError, match="does not fit"):
         Assignment("hungarian", class_of_cluster).apply(np.ones((2, 2), dtype=np.int64))
+
+
+def test_left_over_clusters_get_their_most_frequent_class_and_empty_ones_none():
+    matrix = np.array([[9, 0, 4, 1, 0], [0, 8, 1, 2, 0]])
+
+    assert hungarian_then_majority(matrix).class_of_cluster == (0, 1, 0, 1, -1)
+
+
+@given(matrices())
+def test_both_rules_in_turn_lie_between_each_of_them(matrix):
+    one, both, many = (hits(match(matrix, rule), matrix) for rule in ("hungarian", "hungarian+majority", "majority"))
+
+    assert one <= both <= many
+    if matrix.shape[1] <= matrix.shape[0]:
+        assert match(matrix, "hungarian+majority").class_of_cluster == hungarian(matrix).class_of_cluster
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_is_found_by_the_name_that_its_assignment_tells(rule):
+    assert match(np.eye(2, dtype=int), rule).rule == rule
+    assert describe_rule(rule).startswith(f"{rule}: ")
+
+
+def test_an_unknown_rule_is_refused_with_the_names_of_the_others():
+    with pytest.raises(ParamsError, match=r"'argmax'; the rules are hungarian, majority, hungarian\+majority"):
+        match(np.eye(2, dtype=int), "argmax")

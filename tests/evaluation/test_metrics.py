@@ -16,6 +16,7 @@ from pipeline.evaluation.metrics import (
     cluster_statistics,
     per_class_iou,
     score,
+    score_restricted,
 )
 
 
@@ -162,6 +163,22 @@ def test_things_and_stuff_select_rows_with_predictions_over_all_classes():
     assert figures["stuff"]["pixel_accuracy"] == pytest.approx(90)
     assert figures["stuff"]["miou"] == pytest.approx(iou[1])
     assert figures["all"]["miou"] == pytest.approx(sum(iou) / 3)
+
+
+def test_restricted_figures_leave_out_what_is_taken_for_the_other_kind_but_not_void():
+    matched = np.array([[4, 4, 1, 2], [1, 9, 0, 0], [0, 5, 20, 0]])
+
+    figures = score_restricted(matched, ["thing", "stuff", "thing"])
+
+    assert figures["things"]["pixel_accuracy"] == pytest.approx(100 * 24 / 27)
+    assert figures["things"]["mean_accuracy"] == pytest.approx(100 * (4 / 7 + 1) / 2)
+    assert figures["things"]["miou"] == pytest.approx(100 * (4 / 7 + 20 / 21) / 2)
+    assert set(figures["stuff"].values()) == {100.0}
+    assert score_restricted(matched, None) == {}
+
+
+def test_a_kind_whose_pixels_are_all_taken_for_the_other_has_no_restricted_figures():
+    assert set(score_restricted(np.array([[0, 3, 0], [0, 5, 0]]), ["thing", "stuff"])) == {"stuff"}
 
 
 def test_sections_without_kinds_or_pixels_are_left_out():

@@ -103,6 +103,7 @@ def test_same_inputs_give_the_same_bytes(project):
 def test_headline_names_score_floors_and_verdict(project):
     page = Page(build(project))
     assert "above the best floor (k-means on colour and position, 21.5 %): it beats all floors." in page.text
+    assert "normalised mutual information 0.250, adjusted Rand index 0.125" in page.text
     for row in ("This run: all classes", "This run: things", "This run: stuff", "This run: majority"):
         assert row in page.text
     assert "Floor: random clusters" in page.text

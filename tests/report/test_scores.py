@@ -49,6 +49,13 @@ def test_further_final_clusterings_have_rows_of_their_own():
     assert "over 5 final clusterings" in rows[0].note
 
 
+def test_the_interval_over_images_stands_with_the_headline_only():
+    interval = {"bootstrap": {"miou_low": 27.44, "miou_high": 33.06, "images": 50}}
+    rows = score_rows({**metrics(30.0, random=3.0), "stuff": {}, **interval})
+    assert rows[0].note == "Hungarian, one to one; 95\u00a0% interval over images 27.4–33.1 in mIoU"
+    assert rows[1].note == "Hungarian, one to one"
+
+
 def test_confusion_columns_are_in_class_order():
     ordered = order_confusion(CONFUSION)
     expected = np.array([[75.0, 0, 0, 25], [0, 0, 0, 0], [25, 25, 50, 0]])

@@ -1,0 +1,136 @@
+"""Label PNGs of any origin: which prediction belongs to which mask, and the ids in them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import InputError
+from pipeline.runtime.logs import get_logger
+
+_START = b"\x89PNG\r\n\x1a\n"
+_DEPTH, _COLOUR = 24, 25  # bytes of the header
+_GREY, _PALETTE = 0, 3
+_COLOURS = {2: "RGB", 4: "grey with alpha", 6: "RGB with alpha"}
+
+log = get_logger("score")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prediction and the mask that it is scored against."""
+
+    prediction: Path
+    mask: Path
+
+
+def pair_folders(predictions: Path, truth: Path) -> list[Pair]:
+    """Pair PNG files by their path below the two folders, without the ending.
+
+    Hidden files are skipped, and links to folders are not followed. A prediction without a mask is not scored, which a
+    warning tells.
+
+    Args:
+        predictions: Folder of label maps.
+        truth: Folder of masks.
+
+    Returns:
+        The pairs in the order of their names.
+
+    Raises:
+        InputError: A folder or its PNG files are missing, two files claim one name, no prediction fits a mask, or a
+            mask has no prediction, since leaving images out would change what is scored.
+    """
+    found, masks = _list(predictions), _list(truth)
+    if not found.keys() & masks.keys():
+        raise InputError(
+            f"no pairs: no prediction has the name of a mask; {predictions} holds {min(found)!r}, {truth} holds "
+            f"{min(masks)!r} (without .png); give a prediction the relative path of its mask"
+        )
+    if missing := sorted(masks.keys() - found.keys()):
+        raise InputError(
+            f"{masks[missing[0]]}: has no prediction {predictions / missing[0]}.png ({len(missing)} of {len(masks)} "
+            "masks have none); predict every image, or score against a folder of the masks you mean"
+        )
+    if surplus := sorted(found.keys() - masks.keys()):
+        log.warning("%d predictions have no mask and are not scored, such as %s", len(surplus), found[surplus[0]])
+    return [Pair(found[name], masks[name]) for name in sorted(masks)]
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read the ids of a PNG as they are stored; of a palette its indices.
+
+    Args:
+        path: a PNG of one channel: palette, or grey of 1, 8 or 16 bits.
+
+    Returns:
+        uint8 or uint16 (h, w).
+
+    Raises:
+        InputError: The file cannot be read, or is another kind of image.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
+    if len(data) <= _COLOUR or not data.startswith(_START):
+        raise InputError(f"{path}: not a PNG file; save label maps as PNG of ids")
+    depth, colour = data[_DEPTH], data[_COLOUR]
+    # Pillow stretches grey of 2 and 4 bits to 0..255
+    if colour != _PALETTE and (colour != _GREY or depth in (2, 4)):
+        shown = _COLOURS.get(colour, f"grey of {depth} bits")
+        raise InputError(f"{path}: is {shown}; save ids, not colours, with one channel (8- or 16-bit grey, or palette)")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            labels = np.array(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be decoded ({error}); save it again") from None
+    return labels.astype(np.uint16 if depth == 16 else np.uint8)
+
+
+def fit_size(prediction: np.ndarray, mask: np.ndarray, pair: Pair, *, resize: bool) -> np.ndarray:
+    """Bring a prediction to the size of its mask by nearest neighbour, if that is wanted and needed.
+
+    Args:
+        prediction: ids (h, w).
+        mask: ids (H, W).
+        pair: their files, for the message.
+        resize: whether other sizes than the mask's are resized.
+
+    Returns:
+        ids (H, W).
+
+    Raises:
+        InputError: The sizes differ and `resize` is not set.
+    """
+    (h, w), (height, width) = prediction.shape, mask.shape
+    if (h, w) == (height, width):
+        return prediction
+    if not resize:
+        raise InputError(
+            f"{pair.prediction}: is {w} x {h}, but its mask {pair.mask} is {width} x {height}; predict at the size of "
+            "the mask, or give --resize to resize predictions by nearest neighbour"
+        )
+    # the pixel at the centre of each new one, in whole numbers
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in ((height, h), (width, w)))
+    return prediction[rows[:, None], columns]
+
+
+def _list(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"{folder}: {problem}; give a folder of PNG files")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        relative = PurePosixPath(path.relative_to(folder).as_posix())
+        if relative.suffix.lower() != ".png" or any(part.startswith(".") for part in relative.parts):
+            continue
+        if (other := found.setdefault(str(relative.with_suffix("")), path)) != path:
+            raise InputError(f"{path}: differs from {other} only in its ending; remove one of them")
+    if not found:
+        raise InputError(f"{folder}: holds no PNG files; give a folder of label maps saved as PNG")
+    return found
