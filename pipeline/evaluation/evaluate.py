@@ -37,6 +37,13 @@ class _Counts:
     images: dict[str, int]  # scored images per split
     exhibits: list[Exhibit]
 
+    def join(self, truth: GroundTruth) -> None:
+        """Add the union of the scored splits, if they are several."""
+        for counted in (self.matrices, self.draws, self.pixels, self.images):
+            parts = [counted[name] for name in truth.splits if name in counted]
+            if len(truth.splits) > 1 and parts:
+                counted[truth.split] = sum(parts[1:], parts[0])
+
 
 def evaluate_segmenter(
     segmented: Segmented,
@@ -72,10 +79,13 @@ def evaluate_segmenter(
         ParamsError: Matching was asked for on a split without masks.
     """
     usable = table.select(None)
-    scored_split = truth.split if truth else None
-    in_split = [row.image_id for row in usable if scored_split in (None, row.split) and _is_scored(row, truth)]
+    in_split = [
+        row.image_id for row in usable if truth is None or (row.split in truth.splits and truth.has(row.image_id))
+    ]
     counts = _collect(segmented, usable, truth, k, choose_exhibits(in_split, params.gallery), out, rows)
     total = np.sum(list(counts.pixels.values()), axis=0)
+    if truth:
+        counts.join(truth)
     metrics: dict[str, Any] = {"data": {"leaked": len(table.find_leaked())}}
     protocol: dict[str, Any] = {
         "labels": "none: no masks were found, so nothing is scored",
@@ -100,10 +110,6 @@ def evaluate_segmenter(
     write_json(out / "metrics.json", metrics)
     write_json(out / "protocol.json", protocol)
     return metrics
-
-
-def _is_scored(row: ImageRow, truth: GroundTruth | None) -> bool:
-    return truth is None or truth.has(row.image_id)
 
 
 def _collect(
@@ -162,7 +168,7 @@ def _score(
 
     def frames_with_truth() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for index, row in enumerate(usable):
-            if row.split == split and truth.has(row.image_id):
+            if row.split in truth.splits and truth.has(row.image_id):
                 yield frame(index), truth.read(row.image_id)
 
     def train_images() -> Iterator[np.ndarray]:
@@ -197,6 +203,7 @@ def _score(
         write_json(out / "draws.json", draws)
     absent = absent_classes(matched)
     protocol = {
+        "protocol": classes.protocol or "folder: the classes of classes.json",
         "split": split,
         "match_rule": "hungarian: one to one, most matched pixels over the whole split; unmatched clusters are errors",
         "matched_on": match_split,

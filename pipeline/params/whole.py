@@ -31,7 +31,7 @@ class Params(Group):
 
 def find_inconsistencies(params: Params) -> list[str]:
     """Problems that concern more than one key, one line each with the key, the value and the mend."""
-    problems = _frame_problems(params.data)
+    problems = _frame_problems(params.data) + _source_problems(params.data)
     levels = params.extract.levels
     if levels != sorted(set(levels)):
         problems.append(f"extract.levels: {levels} must ascend without repetition, as in [1, 2, 4, 8]")
@@ -76,6 +76,19 @@ def _find_cae_inconsistencies(cae: CaeParams) -> list[str]:
         problems.append(f"train.cae.scales: {cae.scales} are scales of a window; give [1] with neighbourhood nonlocal")
     if cae.mix == "fixed" and not 0 <= cae.gamma <= 1:
         problems.append(f"train.cae.gamma: {cae.gamma} is the context's share with mix fixed; give 0 to 1")
+    return problems
+
+
+def _source_problems(data: DataParams) -> list[str]:
+    problems = []
+    # the names of protocols start with those of their sources
+    if data.protocol != "auto" and not data.protocol.startswith(f"{data.source}-"):
+        problems.append(
+            f"data.protocol: {data.protocol} is not a protocol of data.source {data.source}; give auto, or the source "
+            "that it is named after"
+        )
+    if data.id_lists != "all" and data.source != "coco-stuff":
+        problems.append(f"data.id_lists: {data.id_lists!r} is for source coco-stuff; give all for {data.source}")
     return problems
 
 
