@@ -294,3 +294,11 @@ def test_protocol_and_lists_fit_the_source(changes, message):
     assert message in refuse(raw)
     raw["data"] |= {"source": "coco-stuff", "protocol": "coco-stuff-3", "id_lists": "lists"}
     assert parse_params(raw).data.protocol == "coco-stuff-3"
+
+
+@pytest.mark.parametrize("group", ["pretrain", "train"])
+def test_only_square_frames_are_turned(group):
+    raw = altered(f"{group}.views.rotate", True)
+    assert parse_params(raw)
+    raw["data"]["crop"] = "none"
+    assert f"{group}.views.rotate: true stretches frames" in refuse(raw)

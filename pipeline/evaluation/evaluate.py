@@ -39,7 +39,8 @@ class _Counts:
 
     def join(self, truth: GroundTruth) -> None:
         """Add the union of the scored splits, if they are several."""
-        for counted in (self.matrices, self.draws, self.pixels, self.images):
+        tables: tuple[dict[str, Any], ...] = (self.matrices, self.draws, self.pixels, self.images)
+        for counted in tables:
             parts = [counted[name] for name in truth.splits if name in counted]
             if len(truth.splits) > 1 and parts:
                 counted[truth.split] = sum(parts[1:], parts[0])

@@ -63,6 +63,8 @@ class ViewParams(Group):
 
     min_area: AreaFraction
     flip: bool
+    flip_vertical: bool
+    rotate: bool
     jitter: Annotated[float, Field(ge=0.0, lt=1.0)]
     hue: Annotated[float, Field(ge=0.0, le=0.5)]
 

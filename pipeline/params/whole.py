@@ -48,6 +48,12 @@ def find_inconsistencies(params: Params) -> list[str]:
             f"train.warmup_epochs: {params.train.warmup_epochs} is more than train.epochs {params.train.epochs}, "
             "which counts them in"
         )
+    for name, views in (("pretrain", params.pretrain.views), ("train", params.train.views)):
+        if views.rotate and params.data.crop != "center":
+            problems.append(
+                f"{name}.views.rotate: true stretches frames that are not square; set data.crop to center, or "
+                f"{name}.views.rotate to false"
+            )
     problems += find_pyramid_problems(params.train, levels)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
 
