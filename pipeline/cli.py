@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError, PipelineError
 from pipeline.params import load_params
 from pipeline.params.presets import read_presets, spell_flags
 from pipeline.runtime.interrupts import Interrupted, StopSignal
@@ -34,6 +34,20 @@ def preset(
 ) -> None:
     """Print presets as flags: dvc exp run $(fs4 preset camvid picie)."""
     typer.echo(" ".join(spell_flags(read_presets(names))))
+
+
+@app.command()
+def doctor(
+    data_root: Annotated[Path, typer.Argument(help="The folder to look at.")],
+    source: Annotated[str, typer.Option(help="How to read it; without it, the layout is recognised.")] = "",
+) -> None:
+    """Say what a data folder holds, what is wrong with it, and what the graph would cost; reads a few masks for you."""
+    from pipeline.doctor.examine import examine_data
+
+    text, healthy = examine_data(data_root, source, load_params())
+    typer.echo(text)
+    if not healthy:
+        raise typer.Exit(InputError.exit_code)
 
 
 @app.command()

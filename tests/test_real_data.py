@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.folder import list_folder
 from pipeline.data.frames import frame_size
 from pipeline.data.loading import FrameDataset
 from pipeline.data.manifest import read_images, read_truth
 from pipeline.data.prepare import prepare_images
+from pipeline.data.sources.folder import list_folder
 from pipeline.evaluation.truth import open_truth
 from pipeline.params import load_params
 

@@ -7,32 +7,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.mask_ids import MaskIds, parse_mask_ids
 from pipeline.errors import InputError
 
 KINDS = ("thing", "stuff")
 DEFAULT_IGNORE_INDEX = 255
 _LARGEST_ID = 255
-_FILE_KEYS = ("classes", "name", "ignore_index", "note")
+_FILE_KEYS = ("classes", "name", "ignore_index", "note", "protocol", "mask_ids")
 _CLASS_KEYS = ("id", "name", "kind")
 
 
 @dataclass(frozen=True)
 class ClassList:
-    """The ground truth classes in the order of their ids, and the mask value that means unlabelled."""
+    """The ground truth classes in the order of their ids, and what the masks hold.
+
+    Attributes:
+        names: Of the classes.
+        kinds: "thing" or "stuff" for each, or None.
+        ignore_index: The value that means unlabelled.
+        note: Free text.
+        name: Of the data set.
+        protocol: Name of the published protocol; empty for a folder of one's own.
+        mask_ids: From the values in the masks to class ids; None where they are the class ids.
+    """
 
     names: tuple[str, ...]
     kinds: tuple[str, ...] | None
     ignore_index: int
     note: str = ""
     name: str = ""
+    protocol: str = ""
+    mask_ids: MaskIds | None = None
 
 
 def load_classes(path: Path) -> ClassList:
     """Read and validate a `classes.json`.
 
     The file holds `{"classes": [{"id", "name", "kind"}, ...]}` and optionally `name`, `ignore_index` (255
-    when left out) and `note`. Ids are 0..C-1, each once, in any order; `kind` is `thing` or `stuff`, for all
-    classes or none.
+    when left out), `note`, `protocol` and `mask_ids` (see `parse_mask_ids`). Ids are 0..C-1, each once, in any
+    order; `kind` is `thing` or `stuff`, for all classes or none.
 
     Args:
         path: the file.
@@ -70,12 +83,15 @@ def _parse(path: Path, content: dict[str, Any]) -> ClassList:
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise InputError(f"{path}: the class name {_shown(repeated[0])} is used twice; give each class its own name")
+    ignore_index = _ignore_index(path, content, len(entries))
     return ClassList(
         names=names,
         kinds=_kinds(path, entries),
-        ignore_index=_ignore_index(path, content, len(entries)),
+        ignore_index=ignore_index,
         note=_text(path, content, "note"),
         name=_text(path, content, "name"),
+        protocol=_text(path, content, "protocol"),
+        mask_ids=parse_mask_ids(content.get("mask_ids"), len(entries), ignore_index, str(path)),
     )
 
 

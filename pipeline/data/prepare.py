@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.data.classes import parse_classes
-from pipeline.data.folder import SourceImage, check_mask, list_folder
 from pipeline.data.frames import Frame
 from pipeline.data.images import BadImage, decode_image
 from pipeline.data.manifest import OK, ImageRow, ImageTable, TruthRow, TruthTable, write_images, write_truth
+from pipeline.data.sources.folder import check_mask
+from pipeline.data.sources.listing import SourceImage
+from pipeline.data.sources.registry import list_source
+from pipeline.data.sources.tiles import check_tile_mask, cut_tiles
+from pipeline.data.windows import mark_window
 from pipeline.errors import InputError, ParamsError
 from pipeline.params import DataParams
 from pipeline.runtime.logs import get_logger
@@ -67,19 +70,18 @@ def prepare_images(params: DataParams, out: Path, *, final: Path, threads: int) 
         ParamsError: `data.root` leaves the project.
         InputError: No usable train image, too many unusable ones, or a mask that does not fit its image.
     """
+    root = out if params.source == "scenes" else resolve_root(params.root)
     if params.source == "scenes":
         # drawing the sample set needs modules that a folder of photos does not
         from pipeline.data.scenes import generate_scenes
 
         size = params.scenes
         generate_scenes(out, train=size.train, val=size.val, height=size.height, width=size.width, seed=params.seed)
-        root, visible = out, final
-    else:
-        root = visible = resolve_root(params.root)
-    sources = draw_images(list_folder(root), params.limit, params.seed)
+    found, classes_text = list_source(params, root)
+    sources = cut_tiles(draw_images(found, params.limit, params.seed), out / "images", params.max_pixels)
 
     def record(path: Path) -> str:
-        return (visible / path.relative_to(root)).as_posix()
+        return (final / path.relative_to(out) if path.is_relative_to(out) else path).as_posix()
 
     def inspect(source: SourceImage) -> ImageRow:
         return inspect_image(source, record(source.path), params.max_pixels, params.min_side)
@@ -89,21 +91,28 @@ def prepare_images(params: DataParams, out: Path, *, final: Path, threads: int) 
     table = ImageTable(rows, Frame(params.resize, params.crop, params.crop_size), params.max_pixels, params.min_side)
     write_images(out / "images.parquet", table)
 
-    def digest_mask(pair: tuple[SourceImage, ImageRow, Path]) -> TruthRow:
-        source, row, mask = pair
+    def digest_mask(pair: tuple[Path, tuple[SourceImage, ImageRow]]) -> tuple[Path, str]:
+        mask, (source, row) = pair
         try:
             data = mask.read_bytes()
         except OSError as error:
             raise InputError(f"{mask}: cannot be read ({error.strerror}); make it readable or remove it") from None
-        check_mask(mask, data, source.path, row.width, row.height)
-        return TruthRow(row.image_id, row.split, record(mask), hashlib.sha256(data).hexdigest())
+        if source.window:
+            check_tile_mask(mask, data, source.window)
+        else:
+            check_mask(mask, data, source.path, row.width, row.height)
+        return mask, hashlib.sha256(data).hexdigest()
 
-    pairs = [
-        (source, row, source.mask_path)
-        for source, row in zip(sources, rows, strict=True)
-        if row.verdict == OK and source.mask_path
+    pairs = [(source, row) for source, row in zip(sources, rows, strict=True) if row.verdict == OK and source.mask_path]
+    # tiles share their masks, so each is read once
+    masks = {source.mask_path: (source, row) for source, row in pairs if source.mask_path}
+    digests: dict[Path | None, str] = dict(_in_threads(digest_mask, masks.items(), threads))
+    truth_rows = [
+        TruthRow(row.image_id, row.split, mark_window(record(mask), source.window), digests[mask])
+        for source, row in pairs
+        if (mask := source.mask_path)
     ]
-    truth = TruthTable(list(_in_threads(digest_mask, pairs, threads)), _read_classes(root / "classes.json"))
+    truth = TruthTable(truth_rows, classes_text)
     write_truth(out / "truth.parquet", truth)
 
     leaked = table.find_leaked()
@@ -210,17 +219,6 @@ def _judge(rows: list[ImageRow], root: Path, tolerated: float) -> None:
             f"{root}: no usable image of split train (splits found: {splits}); put the images to learn from into "
             "images/train"
         )
-
-
-def _read_classes(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error}); mend or remove it") from None
-    parse_classes(text, str(path))  # better now than after hours of training
-    return text
 
 
 def _in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

@@ -135,15 +135,45 @@ def apply_photometric(images: torch.Tensor, change: Photometric) -> torch.Tensor
 
 @dataclass(frozen=True)
 class Geometric:
-    """A random resized crop with mirroring, one per image.
+    """A random resized crop with mirroring and quarter turns, one per image.
 
     Attributes:
         boxes: float32 (B, 4), x0, y0, x1, y1 as fractions of the frame.
-        flip: bool (B,), mirrored left to right after the crop.
+        flip: bool (B,), the box is mirrored left to right after the crop.
+        flip_down: bool (B,), it is mirrored upside down; None: never.
+        swap: bool (B,), after both its rows and columns are swapped; None: never. Turns by a quarter are swaps with one
+            mirroring.
     """
 
     boxes: torch.Tensor
     flip: torch.Tensor
+    flip_down: torch.Tensor | None = None
+    swap: torch.Tensor | None = None
+
+    def switches(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`flip`, `flip_down` and `swap`, bool (B,)."""
+        never = torch.zeros_like(self.flip)
+        return self.flip, never if self.flip_down is None else self.flip_down, never if self.swap is None else self.swap
+
+    def place(self, u: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where in the boxes a place of the views lies.
+
+        Args:
+            u: float (B, ...), from left to right of the view, 0..1; likewise v downwards.
+            v: See `u`; both may be broadcast.
+
+        Returns:
+            From left to right, and downwards, of the box, 0..1.
+        """
+        flip, down, swap = (switch.view(-1, *[1] * (u.ndim - 1)) for switch in self.switches())
+        x, y = torch.where(swap, v, u), torch.where(swap, u, v)
+        return torch.where(flip, 1 - x, x), torch.where(down, 1 - y, y)
+
+    def view_place(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The inverse of `place`."""
+        flip, down, swap = (switch.view(-1, *[1] * (x.ndim - 1)) for switch in self.switches())
+        x, y = torch.where(flip, 1 - x, x), torch.where(down, 1 - y, y)
+        return torch.where(swap, y, x), torch.where(swap, x, y)
 
 
 def draw_geometric(
@@ -154,13 +184,17 @@ def draw_geometric(
     *,
     min_area: float,
     flip: bool,
+    flip_vertical: bool = False,
+    rotate: bool = False,
     max_stretch: float = 4 / 3,
 ) -> Geometric:
     """Draw crops for a batch, a function of (seed, purpose, epoch, sample) alone.
 
     Args:
         min_area: Smallest share of the frame's area; the share is uniform in min_area..1.
-        flip: Mirror with probability 1/2.
+        flip: Mirror left to right with probability 1/2.
+        flip_vertical: Mirror upside down with probability 1/2.
+        rotate: Turn by 0, 1, 2 or 3 quarters; frames that are not square are stretched by a turn.
         max_stretch: The crop's aspect ratio relative to the frame is log-uniform in 1/max_stretch..max_stretch, but
             never such that the crop would leave the frame.
     """
@@ -171,7 +205,15 @@ def draw_geometric(
     height = np.minimum(area / width, 1.0)
     x0, y0 = (1 - width) * u[:, 2], (1 - height) * u[:, 3]
     boxes = np.stack([x0, y0, x0 + width, y0 + height], axis=1).astype(np.float32)
-    return Geometric(torch.from_numpy(boxes), torch.from_numpy((u[:, 4] < 0.5) & flip))
+    mirrored = (u[:, 4] < 0.5) & flip
+    if not flip_vertical and not rotate:
+        return Geometric(torch.from_numpy(boxes), torch.from_numpy(mirrored))
+    # numbers of their own, so that the crops are those of a run without
+    turned = uniforms(seed, f"{purpose} turn", epoch, samples, 2)
+    quarters = np.floor(4 * turned[:, 1]).astype(np.int64) * rotate
+    across = mirrored ^ np.isin(quarters, (1, 2))
+    down = ((turned[:, 0] < 0.5) & flip_vertical) ^ np.isin(quarters, (2, 3))
+    return Geometric(torch.from_numpy(boxes), *map(torch.from_numpy, (across, down, quarters % 2 == 1)))
 
 
 def apply_geometric(maps: torch.Tensor, change: Geometric, size: tuple[int, int]) -> torch.Tensor:
@@ -191,10 +233,12 @@ def apply_geometric(maps: torch.Tensor, change: Geometric, size: tuple[int, int]
         smaller = [round(MAX_SHRINK * side) for side in size]
         maps = F.interpolate(maps, smaller, mode="bilinear", antialias=True)
     x0, y0, x1, y1 = change.boxes.unbind(1)
-    mirror = torch.where(change.flip, -1.0, 1.0)
+    flip, down, swap = change.switches()
+    width, height = torch.where(flip, x0 - x1, x1 - x0), torch.where(down, y0 - y1, y1 - y0)
     affine = torch.zeros(B, 2, 3)
-    affine[:, 0, 0], affine[:, 0, 2] = mirror * (x1 - x0), x0 + x1 - 1
-    affine[:, 1, 1], affine[:, 1, 2] = y1 - y0, y0 + y1 - 1
+    affine[:, 0, 0], affine[:, 0, 1] = torch.where(swap, 0.0, width), torch.where(swap, width, 0.0)
+    affine[:, 1, 0], affine[:, 1, 1] = torch.where(swap, height, 0.0), torch.where(swap, 0.0, height)
+    affine[:, 0, 2], affine[:, 1, 2] = x0 + x1 - 1, y0 + y1 - 1
     grid = F.affine_grid(affine.to(maps.device), [B, C, *size], align_corners=False)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 

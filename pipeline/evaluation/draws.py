@@ -32,7 +32,7 @@ def drawn_images(table: ImageTable, truth: GroundTruth | None, params: EvaluateP
     """Indices of the usable images on which clusters are matched or scored."""
     if truth is None:
         return frozenset()
-    splits = {truth.split, matching_split(truth, params)}
+    splits = {*truth.splits, matching_split(truth, params)}
     usable = enumerate(table.select(None))
     return frozenset(index for index, row in usable if row.split in splits and truth.has(row.image_id))
 

@@ -39,6 +39,14 @@ class _Counts:
     images: ImageCounts  # of the scored split
     exhibits: list[Exhibit]
 
+    def join(self, truth: GroundTruth) -> None:
+        """Add the union of the scored splits, if they are several."""
+        tables: tuple[dict[str, Any], ...] = (self.matrices, self.draws, self.pixels)
+        for counted in tables:
+            parts = [counted[name] for name in truth.splits if name in counted]
+            if len(truth.splits) > 1 and parts:
+                counted[truth.split] = sum(parts[1:], parts[0])
+
 
 def evaluate_segmenter(
     segmented: Segmented,
@@ -74,10 +82,13 @@ def evaluate_segmenter(
         ParamsError: Matching was asked for on a split without masks.
     """
     usable = table.select(None)
-    scored_split = truth.split if truth else None
-    in_split = [row.image_id for row in usable if scored_split in (None, row.split) and _is_scored(row, truth)]
+    in_split = [
+        row.image_id for row in usable if truth is None or (row.split in truth.splits and truth.has(row.image_id))
+    ]
     counts = _collect(segmented, usable, truth, k, choose_exhibits(in_split, params.gallery), out, rows)
     total = np.sum(list(counts.pixels.values()), axis=0)
+    if truth:
+        counts.join(truth)
     metrics: dict[str, Any] = {"data": {"leaked": len(table.find_leaked())}}
     protocol: dict[str, Any] = {
         "labels": "none: no masks were found, so nothing is scored",
@@ -104,10 +115,6 @@ def evaluate_segmenter(
     return metrics
 
 
-def _is_scored(row: ImageRow, truth: GroundTruth | None) -> bool:
-    return truth is None or truth.has(row.image_id)
-
-
 def _collect(
     segmented: Segmented,
     usable: list[ImageRow],
@@ -131,7 +138,7 @@ def _collect(
             matrix = confusion_matrix(mask, labels, **sizes_of)
             counts.matrices[row.split] = counts.matrices.get(row.split, 0) + matrix
             counts.draws[row.split] = counts.draws.get(row.split, 0) + count_draws(mask, draws, **sizes_of)
-            if row.split == truth.split:
+            if row.split in truth.splits:
                 counts.images.add(matrix)
         if row.image_id in chosen:
             counts.exhibits.append(Exhibit(row.image_id, row.split, np.asarray(image), labels, mask))
@@ -165,7 +172,7 @@ def _score(
 
     def frames_with_truth() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for index, row in enumerate(usable):
-            if row.split == split and truth.has(row.image_id):
+            if row.split in truth.splits and truth.has(row.image_id):
                 yield frame(index), truth.read(row.image_id)
 
     def train_images() -> Iterator[np.ndarray]:
@@ -189,6 +196,7 @@ def _score(
         write_json(out / "draws.json", draws)
     protocol = {
         **rule_notes(matrix, assignment, classes),
+        "protocol": classes.protocol or "folder: the classes of classes.json",
         "split": split,
         "matched_on": match_split,
         "checkpoint_rule": "the last epoch; none is chosen on labels",

@@ -13,6 +13,8 @@ from PIL import Image
 from pipeline.data.classes import ClassList, default_classes, parse_classes
 from pipeline.data.frames import Frame, mask_to_frame
 from pipeline.data.manifest import ImageTable, TruthRow, TruthTable
+from pipeline.data.mask_ids import UNKNOWN, pack_colours
+from pipeline.data.windows import split_window
 from pipeline.errors import InputError, ParamsError
 
 
@@ -21,7 +23,8 @@ class GroundTruth:
 
     Attributes:
         classes: The classes; without a `classes.json`, one for each value up to the largest that occurs.
-        split: The split that is scored.
+        split: The split that is scored; several are joined by "+".
+        splits: The same, apart.
     """
 
     def __init__(
@@ -30,7 +33,9 @@ class GroundTruth:
         self._rows = {row.image_id: row for row in truth.rows}
         self._frame: Frame = table.frame
         self._unknown_ids = unknown_ids
+        self._whole: tuple[str, np.ndarray] | None = None  # the large mask that was read last, for its next tile
         self.split = split
+        self.splits = tuple(split.split("+"))
         if truth.classes_text is not None:
             self.classes: ClassList = parse_classes(truth.classes_text, "classes.json")
         else:
@@ -47,25 +52,46 @@ class GroundTruth:
             int32 (h, w): class ids, or `classes.ignore_index`.
 
         Raises:
-            InputError: The mask is gone, has changed, or holds ids that `classes.json` does not list.
+            InputError: The mask is gone, has changed, or holds ids that `classes.json` or the protocol does not list.
         """
-        row = self._rows[image_id]
-        mask = _decode(row).astype(np.int32)
-        unknown = (mask >= len(self.classes.names)) & (mask != self.classes.ignore_index)
+        row, table = self._rows[image_id], self.classes.mask_ids
+        values = self._values_of(row).astype(np.int32)
+        if table:
+            mask = table.translate(values)
+            unknown = mask == UNKNOWN
+        else:
+            mask = values
+            unknown = (mask >= len(self.classes.names)) & (mask != self.classes.ignore_index)
         if unknown.any():
             if self._unknown_ids == "error":
-                ids = ", ".join(map(str, np.unique(mask[unknown])[:10]))
-                raise InputError(
-                    f"{row.mask_path}: ids {ids} are not in classes.json; add them there, or set "
-                    "evaluate.unknown_ids to ignore"
-                )
+                raise InputError(f"{row.mask_path}: {self._describe(values[unknown])}")
             mask[unknown] = self.classes.ignore_index
         return mask_to_frame(mask, self._frame)
+
+    def _values_of(self, row: TruthRow) -> np.ndarray:
+        """What the mask of one image holds, (H, W); of colours the packed number."""
+        colours = self.classes.mask_ids is not None and self.classes.mask_ids.colours
+        path, window = split_window(row.mask_path)
+        if window is None:
+            return _decode(path, row.mask_sha256, colours)
+        if self._whole is None or self._whole[0] != path:
+            self._whole = path, _decode(path, row.mask_sha256, colours)
+        return self._whole[1][window]
+
+    def _describe(self, unknown: np.ndarray) -> str:
+        table, values = self.classes.mask_ids, np.unique(unknown)[:10].tolist()
+        ids = ", ".join(f"#{value:06x}" if table and table.colours else str(value) for value in values)
+        if self.classes.protocol:
+            return (
+                f"ids {ids} are not in the table of protocol {self.classes.protocol}; check that the masks are those "
+                "of the download, or set evaluate.unknown_ids to ignore"
+            )
+        return f"ids {ids} are not in classes.json; add them there, or set evaluate.unknown_ids to ignore"
 
     def _values(self) -> set[int]:
         values: set[int] = set()
         for row in self._rows.values():
-            values.update(np.unique(_decode(row)).tolist())
+            values.update(np.unique(_decode(row.mask_path, row.mask_sha256, False)).tolist())
         return values
 
 
@@ -77,7 +103,7 @@ def open_truth(
     Args:
         table: All images.
         truth: All masks.
-        split: A split's name, or "auto": val if it has masks, else train.
+        split: A split's name, several joined by "+", or "auto": val if it has masks, else train.
         unknown_ids: What to do with ids that `classes.json` does not list.
 
     Returns:
@@ -91,29 +117,33 @@ def open_truth(
         return None
     if split == "auto":
         split = next((name for name in ("val", "train") if name in labelled), labelled[0])
-    if split not in labelled:
+    names = split.split("+")
+    if absent := [name for name in names if name not in labelled]:
         raise ParamsError(
-            f"evaluate.split: {split!r} has no masks; splits with masks are {', '.join(labelled)} "
+            f"evaluate.split: {absent[0]!r} has no masks; splits with masks are {', '.join(labelled)} "
             f"(splits with images: {', '.join(table.splits)})"
         )
+    if len(set(names)) < len(names):
+        raise ParamsError(f"evaluate.split: {split!r} names a split twice; name each once")
     return GroundTruth(table, truth, split, unknown_ids)
 
 
-def _decode(row: TruthRow) -> np.ndarray:
-    """The mask's ids as they are stored; a palette is read as indices."""
+def _decode(path: str, sha256: str, colours: bool) -> np.ndarray:
+    """The mask's ids as they are stored, a palette as indices; or its colours, packed."""
     try:
-        data = Path(row.mask_path).read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{row.mask_path}: cannot be read ({error.strerror}); restore it, or run `dvc repro`"
-        ) from None
-    if hashlib.sha256(data).hexdigest() != row.mask_sha256:
-        raise InputError(f"{row.mask_path}: has changed since prepare; run `dvc repro` to take the new mask")
+        raise InputError(f"{path}: cannot be read ({error.strerror}); restore it, or run `dvc repro`") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{path}: has changed since prepare; run `dvc repro` to take the new mask")
     try:
         with Image.open(io.BytesIO(data)) as image:
             mask = np.array(image)
     except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{row.mask_path}: cannot be decoded ({error}); save it again as 8-bit PNG") from None
-    if mask.ndim != 2:
-        raise InputError(f"{row.mask_path}: has {mask.ndim} dimensions; save class ids as a one-channel PNG")
+        raise InputError(f"{path}: cannot be decoded ({error}); save it again as 8-bit PNG") from None
+    if colours and mask.ndim == 3 and mask.shape[2] == 3:
+        return pack_colours(mask)
+    if mask.ndim != 2 or colours:
+        wanted = "colours" if colours else "class ids as a one-channel PNG"
+        raise InputError(f"{path}: has {mask.ndim} dimensions; save {wanted}")
     return mask

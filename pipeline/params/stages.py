@@ -33,8 +33,20 @@ class ScenesParams(Group):
 class DataParams(Group):
     """Which images, and the frame in which every later stage sees them."""
 
-    source: Literal["scenes", "folder"]
+    source: Literal["scenes", "folder", "coco-stuff", "cityscapes", "potsdam", "camvid", "ade20k", "voc2012"]
     root: str
+    protocol: Literal[
+        "auto",
+        "coco-stuff-27",
+        "coco-stuff-15",
+        "coco-stuff-3",
+        "cityscapes-27",
+        "potsdam-3",
+        "camvid-11",
+        "ade20k-150",
+        "voc2012-21",
+    ]
+    id_lists: str
     limit: Natural
     max_bad_fraction: Fraction
     min_side: Count
@@ -51,6 +63,8 @@ class ViewParams(Group):
 
     min_area: AreaFraction
     flip: bool
+    flip_vertical: bool
+    rotate: bool
     jitter: Annotated[float, Field(ge=0.0, lt=1.0)]
     hue: Annotated[float, Field(ge=0.0, le=0.5)]
 

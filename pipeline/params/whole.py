@@ -31,7 +31,7 @@ class Params(Group):
 
 def find_inconsistencies(params: Params) -> list[str]:
     """Problems that concern more than one key, one line each with the key, the value and the mend."""
-    problems = _frame_problems(params.data)
+    problems = _frame_problems(params.data) + _source_problems(params.data)
     levels = params.extract.levels
     if levels != sorted(set(levels)):
         problems.append(f"extract.levels: {levels} must ascend without repetition, as in [1, 2, 4, 8]")
@@ -48,6 +48,12 @@ def find_inconsistencies(params: Params) -> list[str]:
             f"train.warmup_epochs: {params.train.warmup_epochs} is more than train.epochs {params.train.epochs}, "
             "which counts them in"
         )
+    for name, views in (("pretrain", params.pretrain.views), ("train", params.train.views)):
+        if views.rotate and params.data.crop != "center":
+            problems.append(
+                f"{name}.views.rotate: true stretches frames that are not square; set data.crop to center, or "
+                f"{name}.views.rotate to false"
+            )
     problems += find_pyramid_problems(params.train, levels)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
 
@@ -76,6 +82,19 @@ def _find_cae_inconsistencies(cae: CaeParams) -> list[str]:
         problems.append(f"train.cae.scales: {cae.scales} are scales of a window; give [1] with neighbourhood nonlocal")
     if cae.mix == "fixed" and not 0 <= cae.gamma <= 1:
         problems.append(f"train.cae.gamma: {cae.gamma} is the context's share with mix fixed; give 0 to 1")
+    return problems
+
+
+def _source_problems(data: DataParams) -> list[str]:
+    problems = []
+    # the names of protocols start with those of their sources
+    if data.protocol != "auto" and not data.protocol.startswith(f"{data.source}-"):
+        problems.append(
+            f"data.protocol: {data.protocol} is not a protocol of data.source {data.source}; give auto, or the source "
+            "that it is named after"
+        )
+    if data.id_lists != "all" and data.source != "coco-stuff":
+        problems.append(f"data.id_lists: {data.id_lists!r} is for source coco-stuff; give all for {data.source}")
     return problems
 
 

@@ -45,7 +45,7 @@ def read_places(maps: torch.Tensor, crop: Geometric, places: torch.Tensor) -> to
 
     Args:
         maps: float32 (B, D, h, w).
-        crop: How the view was cut, mirroring included.
+        crop: How the view was cut, mirrored and turned.
         places: float32 (B, M, 2), x and y.
 
     Returns:
@@ -53,8 +53,7 @@ def read_places(maps: torch.Tensor, crop: Geometric, places: torch.Tensor) -> to
     """
     low, high = crop.boxes[:, None, :2], crop.boxes[:, None, 2:]
     inside = (places - low) / (high - low)
-    x = torch.where(crop.flip[:, None], 1 - inside[..., 0], inside[..., 0])
-    grid = torch.stack([x, inside[..., 1]], dim=-1)[:, None] * 2 - 1  # (B, 1, M, 2)
+    grid = torch.stack(crop.view_place(inside[..., 0], inside[..., 1]), dim=-1)[:, None] * 2 - 1  # (B, 1, M, 2)
     read = F.grid_sample(maps, grid.to(maps.device), padding_mode="border", align_corners=False)  # (B, D, 1, M)
     return read[:, :, 0].transpose(1, 2)
 

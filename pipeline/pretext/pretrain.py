@@ -69,6 +69,8 @@ class PretextTrainee:
                 indices,
                 min_area=params.views.min_area,
                 flip=params.views.flip,
+                flip_vertical=params.views.flip_vertical,
+                rotate=params.views.rotate,
             )
             colours = draw_photometric(
                 params.seed,

@@ -73,7 +73,16 @@ def make_views(
     """
     seed, views = params.seed, params.views
     frames = images.to(device, non_blocking=True).float() / 255.0
-    crop = draw_geometric(seed, "train crop", epoch, indices, min_area=views.min_area, flip=views.flip)
+    crop = draw_geometric(
+        seed,
+        "train crop",
+        epoch,
+        indices,
+        min_area=views.min_area,
+        flip=views.flip,
+        flip_vertical=views.flip_vertical,
+        rotate=views.rotate,
+    )
 
     def coloured(view: int) -> torch.Tensor:
         change = draw_photometric(seed, f"train colours {view}", epoch, indices, jitter=views.jitter, hue=views.hue)

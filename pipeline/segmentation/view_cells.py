@@ -19,13 +19,13 @@ def view_cells(crop: Geometric, cells: int, size: tuple[int, int]) -> torch.Tens
         int64 (B, h, w), cells counted row by row; of the cell in which the pixel's centre lies.
     """
     h, w = size
-    x0, y0, x1, y1 = (side.double()[:, None] for side in crop.boxes.cpu().unbind(1))
-    across = (torch.arange(w, dtype=torch.float64) + 0.5) / w
-    across = torch.where(crop.flip.cpu()[:, None], 1 - across, across)  # (B, w)
-    down = (torch.arange(h, dtype=torch.float64) + 0.5) / h
+    x0, y0, x1, y1 = (side.double()[:, None, None] for side in crop.boxes.unbind(1))
+    u = (torch.arange(w, dtype=torch.float64) + 0.5)[None, None, :] / w
+    v = (torch.arange(h, dtype=torch.float64) + 0.5)[None, :, None] / h
+    across, down = crop.place(u, v)  # (B, h, w)
     columns = ((x0 + (x1 - x0) * across) * cells).long().clamp(0, cells - 1)
     rows = ((y0 + (y1 - y0) * down) * cells).long().clamp(0, cells - 1)
-    return rows[:, :, None] * cells + columns[:, None, :]
+    return rows * cells + columns
 
 
 def whole_frames(count: int) -> Geometric:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.folder import SourceImage
 from pipeline.data.manifest import ImageTable, read_images, read_truth
 from pipeline.data.prepare import PrepareCounts, draw_images, prepare_images, resolve_root
+from pipeline.data.sources.listing import SourceImage
 from pipeline.errors import InputError, ParamsError
 from pipeline.params import DataParams, ScenesParams
 from pipeline.runtime.digests import file_digest
@@ -19,6 +19,8 @@ def params(root: Path | str, **changes) -> DataParams:
     values = {
         "source": "folder",
         "root": str(root),
+        "protocol": "auto",
+        "id_lists": "all",
         "limit": 0,
         "max_bad_fraction": 0.0,
         "min_side": 8,

@@ -125,3 +125,15 @@ def test_a_split_without_masks_cannot_be_asked_for(tmp_path):
 @pytest.mark.parametrize("split", ["auto", "val"])
 def test_without_masks_there_is_no_truth(split):
     assert open_truth(table_of(["val/a"]), TruthTable([], None), split, "error") is None
+
+
+def test_several_splits_are_scored_as_one(tmp_path):
+    names = ["train/a", "val/a", "test/a"]
+    truth = TruthTable([mask_row(tmp_path, name, MASK) for name in names], CLASSES)
+    opened = open_truth(table_of(names), truth, "train+val", "error")
+    assert opened is not None
+    assert (opened.split, opened.splits) == ("train+val", ("train", "val"))
+    with pytest.raises(ParamsError, match="'dev' has no masks"):
+        open_truth(table_of(names), truth, "val+dev", "error")
+    with pytest.raises(ParamsError, match=r"'val\+val' names a split twice"):
+        open_truth(table_of(names), truth, "val+val", "error")

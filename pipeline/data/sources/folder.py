@@ -12,10 +12,10 @@ import struct
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.data.images import SUFFIXES
+from pipeline.data.sources.listing import SourceImage
 from pipeline.errors import InputError
 from pipeline.runtime.logs import get_logger
 
@@ -23,24 +23,6 @@ log = get_logger("data")
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _COLOURS = {2: "RGB", 4: "grey with alpha", 6: "RGB with alpha"}
-
-
-@dataclass(frozen=True, slots=True)
-class SourceImage:
-    """An image file that was found, not yet opened.
-
-    Attributes:
-        image_id: POSIX path relative to `images/` (or to a flat folder), such as "train/a.jpg"; files of
-            `images_unlabelled/` start with "unlabelled/".
-        split: First folder below `images/`; "train" without one, in a flat folder and for `images_unlabelled/`.
-        path: The file.
-        mask_path: Its mask, or None.
-    """
-
-    image_id: str
-    split: str
-    path: Path
-    mask_path: Path | None
 
 
 def list_folder(root: Path) -> list[SourceImage]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.folder import check_mask, list_folder
+from pipeline.data.sources.folder import check_mask, list_folder
 from pipeline.errors import InputError
 
 

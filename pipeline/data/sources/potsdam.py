@@ -1,0 +1,92 @@
+"""ISPRS Potsdam: aerial images of 6000 x 6000 pixels, cut into tiles; the masks are colour pictures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, require_files
+from pipeline.data.sources.protocol import Protocol
+from pipeline.data.windows import Window
+from pipeline.errors import InputError
+
+LAYOUT = "2_Ortho_RGB/top_potsdam_*_RGB.tif, 5_Labels_all/top_potsdam_*_label.tif"
+TILE = 400  # pixels; IIC (Ji et al. 2019) cuts 200 after halving, which shows the same ground
+# the benchmark's own division; the other 14 images are its test set, whose labels were published later
+_TRAIN = (
+    "2_10 2_11 2_12 3_10 3_11 3_12 4_10 4_11 4_12 5_10 5_11 5_12 6_7 6_8 6_9 6_10 6_11 6_12 7_7 7_8 7_9 7_10 7_11 7_12"
+)
+
+POTSDAM_3 = Protocol(
+    name="potsdam-3",
+    classes=("road and car", "building and clutter", "vegetation and tree"),
+    kinds=None,
+    mask_ids={
+        "#ffffff": 0,  # impervious surface
+        "#0000ff": 1,  # building
+        "#00ffff": 2,  # low vegetation
+        "#00ff00": 2,  # tree
+        "#ffff00": 0,  # car
+        "#ff0000": 1,  # clutter
+    },
+    note="coarse classes of IIC; train and val are the benchmark's train and test images, not IIC's own lists",
+)
+
+
+def recognises(root: Path) -> bool:
+    """Whether a folder looks like this download."""
+    return (root / "2_Ortho_RGB").is_dir()
+
+
+def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
+    """List the tiles of all images with their masks; what does not fill a tile at the right and below is left out.
+
+    Args:
+        root: The folder that holds `2_Ortho_RGB` and `5_Labels_all`.
+        id_lists: Not used.
+
+    Raises:
+        InputError: Images are missing, have no mask, are named otherwise, or are smaller than a tile.
+    """
+    images = require_files(root / "2_Ortho_RGB", "*_RGB.tif", "_RGB.tif", LAYOUT)
+    masks = find_files(root / "5_Labels_all", "*_label.tif", "_label.tif")
+    found = []
+    for split in ("train", "val"):
+        named = {key: path for key, path in images.items() if _split(path) == split}
+        if named:
+            wanted = {key: path for key, path in masks.items() if key in named}
+            found += [tile for image in pair_masks(split, named, wanted) for tile in _tiles(image)]
+    return found
+
+
+def _split(path: Path) -> str:
+    numbers = re.search(r"top_potsdam_(\d+_\d+)_RGB\.tif$", path.name)
+    if not numbers:
+        raise InputError(
+            f"{path}: not named top_potsdam_ROW_COLUMN_RGB.tif, so its split is unknown; rename or remove it"
+        )
+    return "train" if numbers[1] in _TRAIN.split() else "val"
+
+
+def _tiles(image: SourceImage) -> list[SourceImage]:
+    try:
+        with Image.open(image.path) as header:  # reads no pixels
+            width, height = header.size
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{image.path}: cannot be opened ({error}); download it again") from None
+    if min(width, height) < TILE:
+        raise InputError(f"{image.path}: {width} x {height} pixels are less than a tile of {TILE}; download it again")
+    stem = image.image_id.removesuffix("_RGB.tif").removesuffix(".tif")
+    return [
+        SourceImage(
+            f"{stem}/r{row:02d}c{column:02d}.png",
+            image.split,
+            image.path,
+            image.mask_path,
+            Window(column * TILE, row * TILE, TILE, TILE, (width, height)),
+        )
+        for row in range(height // TILE)
+        for column in range(width // TILE)
+    ]

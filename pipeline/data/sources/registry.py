@@ -1,0 +1,79 @@
+"""The sources by the name that `data.source` takes, with their protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.classes import parse_classes
+from pipeline.data.sources import ade20k, camvid, cityscapes, coco_stuff, potsdam, voc2012
+from pipeline.data.sources.folder import list_folder
+from pipeline.data.sources.listing import SourceImage
+from pipeline.data.sources.protocol import Protocol
+from pipeline.errors import InputError
+from pipeline.params import DataParams
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that is read as it was downloaded.
+
+    Attributes:
+        layout: What the download looks like, in words.
+        recognises: Whether a folder looks like it.
+        list_images: Its images, from the folder and `data.id_lists`.
+        protocols: What `data.protocol` may be; the first is meant by `auto`.
+    """
+
+    layout: str
+    recognises: Callable[[Path], bool]
+    list_images: Callable[[Path, str], list[SourceImage]]
+    protocols: tuple[Protocol, ...]
+
+
+SOURCES = {
+    "coco-stuff": Source(
+        coco_stuff.LAYOUT,
+        coco_stuff.recognises,
+        coco_stuff.list_images,
+        (coco_stuff.COCO_STUFF_27, coco_stuff.COCO_STUFF_15, coco_stuff.COCO_STUFF_3),
+    ),
+    "cityscapes": Source(cityscapes.LAYOUT, cityscapes.recognises, cityscapes.list_images, (cityscapes.CITYSCAPES_27,)),
+    "potsdam": Source(potsdam.LAYOUT, potsdam.recognises, potsdam.list_images, (potsdam.POTSDAM_3,)),
+    "camvid": Source(camvid.LAYOUT, camvid.recognises, camvid.list_images, (camvid.CAMVID,)),
+    "ade20k": Source(ade20k.LAYOUT, ade20k.recognises, ade20k.list_images, (ade20k.ADE20K,)),
+    "voc2012": Source(voc2012.LAYOUT, voc2012.recognises, voc2012.list_images, (voc2012.VOC2012,)),
+}
+PROTOCOLS = {protocol.name: protocol for source in SOURCES.values() for protocol in source.protocols}
+
+
+def list_source(params: DataParams, root: Path) -> tuple[list[SourceImage], str | None]:
+    """The images of a source, and the text of its `classes.json` if there is one.
+
+    Args:
+        params: Group `data`.
+        root: The folder to look in.
+
+    Raises:
+        InputError: The folder is not laid out as the source is.
+    """
+    if params.source not in SOURCES:
+        return list_folder(root), _read_classes(root / "classes.json")
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise InputError(f"data.root: {root} {problem}; give the folder of the download")
+    source = SOURCES[params.source]
+    protocol = source.protocols[0] if params.protocol == "auto" else PROTOCOLS[params.protocol]
+    return source.list_images(root, params.id_lists), protocol.classes_text()
+
+
+def _read_classes(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error}); mend or remove it") from None
+    parse_classes(text, str(path))  # better now than after hours of training
+    return text

@@ -1,0 +1,54 @@
+"""PASCAL VOC 2012, segmentation (Everingham et al. 2012)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, read_ids, require_files, select_ids
+from pipeline.data.sources.protocol import Protocol, number_classes
+
+LAYOUT = "JPEGImages/*.jpg, SegmentationClass/*.png, ImageSets/Segmentation/{train,val}.txt (also below VOC2012)"
+_THINGS = (
+    "aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dining table, dog, horse, motorbike, person, "
+    "potted plant, sheep, sofa, train, tv monitor"
+)
+
+VOC2012 = Protocol(
+    name="voc2012-21",
+    classes=("background", *_THINGS.split(", ")),
+    kinds=("stuff",) + ("thing",) * 20,
+    mask_ids=number_classes(0, 21, ignored=(255,)),
+    note="21 classes, background included; the borders of objects (255) are ignored",
+)
+
+
+def recognises(root: Path) -> bool:
+    """Whether a folder looks like this download."""
+    place = _inner(root)
+    return (place / "JPEGImages").is_dir() and (place / "ImageSets" / "Segmentation").is_dir()
+
+
+def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
+    """List the images that `train.txt` and `val.txt` name, with their masks.
+
+    Args:
+        root: The folder that holds `JPEGImages`, or one above it: `VOCdevkit` and `VOC2012` are looked into.
+        id_lists: Not used.
+
+    Raises:
+        InputError: A folder or list is missing, or an image or its mask is.
+    """
+    place = _inner(root)
+    images = require_files(place / "JPEGImages", "*.jpg", ".jpg", LAYOUT)
+    masks = find_files(place / "SegmentationClass", "*.png", ".png")
+    found = []
+    for split in ("train", "val"):
+        path = place / "ImageSets" / "Segmentation" / f"{split}.txt"
+        named = select_ids(images, read_ids(path), path)
+        found += pair_masks(split, named, {key: masks[key] for key in named if key in masks})
+    return found
+
+
+def _inner(root: Path) -> Path:
+    places = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
+    return next((place for place in places if (place / "JPEGImages").is_dir()), root)

@@ -1,0 +1,119 @@
+"""The text of `fs4 doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.data.sources.registry import PROTOCOLS, SOURCES
+from pipeline.doctor.costs import Costs, Rates, estimate_costs, measure_rates, peak_memory
+from pipeline.doctor.survey import Survey, recognise_source, survey_source
+from pipeline.errors import InputError, ParamsError
+from pipeline.params import DataParams, Params
+from pipeline.runtime.device import thread_count
+
+SHOWN = 10  # problems
+
+
+def examine_data(root: Path, source: str, params: Params) -> tuple[str, bool]:
+    """Look a data folder over.
+
+    Args:
+        root: The folder.
+        source: Name of the source; empty: the one whose layout the folder has.
+        params: All parameters; of `data`, source and root are replaced, and the protocol where it is of another source.
+
+    Returns:
+        The text, and whether no problem was found.
+
+    Raises:
+        ParamsError: There is no such source.
+    """
+    if source and source not in (*SOURCES, "folder"):
+        raise ParamsError(f"--source: {source!r} is no source; known are folder, {', '.join(SOURCES)}")
+    name = source or recognise_source(root)
+    layout = SOURCES[name].layout if name in SOURCES else "images/<split>/**, masks/<split>/**.png, or images alone"
+    lines = [_line("layout", f"{name} ({'as asked' if source else 'recognised'}): {layout}")]
+    data = _data_of(name, root, params.data)
+    try:
+        survey = survey_source(data, root)
+    except InputError as error:
+        return "\n".join([*lines, _line("problem", str(error))]), False
+    lines += [*_describe_splits(survey), *_describe_masks(survey)]
+    lines += [_line("problem", problem) for problem in survey.problems[:SHOWN]]
+    if len(survey.problems) > SHOWN:
+        lines.append(_line("problem", f"... and {len(survey.problems) - SHOWN} more"))
+    if survey.sizes:
+        size = sorted(survey.sizes)[len(survey.sizes) // 2]
+        rates = measure_rates(params, size, survey.seconds)
+        images, train = _used(survey, None, data.limit), _used(survey, "train", data.limit)
+        lines += _describe_costs(estimate_costs(params, images, train, size, rates), rates, params, size, images)
+    return "\n".join(lines), not survey.problems
+
+
+def _data_of(name: str, root: Path, data: DataParams) -> DataParams:
+    fits = data.protocol in PROTOCOLS and data.protocol.startswith(f"{name}-")
+    lists = data.id_lists if name == data.source else "all"
+    changes = {"source": name, "root": str(root), "protocol": data.protocol if fits else "auto", "id_lists": lists}
+    return data.model_copy(update=changes)
+
+
+def _used(survey: Survey, split: str | None, limit: int) -> int:
+    splits = sorted({image.split for image in survey.images}) if split is None else [split]
+    return sum(min(limit or count, count) for count in (survey.count(name)[0] for name in splits))
+
+
+def _describe_splits(survey: Survey) -> Iterable[str]:
+    for split in sorted({image.split for image in survey.images}):
+        images, masks = survey.count(split)
+        yield _line(f"split {split}", f"{images} images, {masks} with masks")
+
+
+def _describe_masks(survey: Survey) -> Iterable[str]:
+    if not survey.masks:
+        yield _line("masks", "none were read; everything but the scores works without")
+        return
+    protocol = f", as protocol {survey.protocol} says" if survey.protocol else ""
+    yield _line("masks", f"{survey.masks} of a random sample were read just now for you{protocol}; training reads none")
+    counted = sum(survey.pixels.values())
+    for name, pixels in sorted(survey.pixels.items(), key=lambda item: -item[1]):
+        if pixels:
+            yield _line("", f"{100 * pixels / counted:5.1f} %  {name}")
+    if absent := [name for name, pixels in survey.pixels.items() if not pixels]:
+        yield _line("", f"not in the sample: {', '.join(absent)}")
+    yield _line("", f"{100 * survey.ignored / max(counted + survey.ignored, 1):.1f} % of the pixels are ignored")
+
+
+def _describe_costs(costs: Costs, rates: Rates, params: Params, size: tuple[int, int], images: int) -> Iterable[str]:
+    parts = ", ".join(f"{name} {_megabytes(value)}" for name, value in costs.bytes.items())
+    yield _line("disk", f"about {_megabytes(sum(costs.bytes.values()))} at most, before compression: {parts}")
+    held = peak_memory()
+    yield _line(
+        "memory",
+        f"at least {_megabytes(held + costs.cache)}: {_megabytes(held)} that this command held with small batches, and "
+        f"{_megabytes(costs.cache)} of decoded frames (run.cache_mb); larger batches take more",
+    )
+    parts = ", ".join(f"{stage} {_duration(value)}" for stage, value in costs.seconds.items())
+    yield _line("time", f"about {_duration(sum(costs.seconds.values()))} on an idle machine: {parts}")
+    h, w = size
+    yield _line(
+        "",
+        f"for {images} images with frames of {w} x {h} px, from steps timed just now on {rates.device} "
+        f"({thread_count(params.run)} threads): {1000 * rates.decode:.0f} ms to decode an image, "
+        f"{1000 * rates.pretext:.0f} ms a view of pre-training, {1000 * rates.train:.0f} ms a view of training; "
+        "clustering, losses, floors and report come on top, and on a busy machine everything takes longer",
+    )
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:12} {text}"
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.doctor.costs import Rates, estimate_costs, measure_rates, peak_memory
+from pipeline.params import load_params
+
+PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
+RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000)
+
+
+def changed(group: str, **keys):
+    return PARAMS.model_copy(update={group: getattr(PARAMS, group).model_copy(update=keys)})
+
+
+def test_seconds_are_those_of_decoding_and_the_networks():
+    params = changed("train", epochs=3, rounds=2, one_view=False)
+    pretrain = params.pretrain.model_copy(update={"epochs": 10, "method": "dense_clusters"})
+    params = params.model_copy(update={"pretrain": pretrain, "run": params.run.model_copy(update={"cache_mb": 0})})
+    seconds = estimate_costs(params, 120, 100, (64, 96), RATES).seconds
+    assert seconds["prepare"] == pytest.approx(120 * 0.01)
+    assert seconds["pretrain"] == pytest.approx(100 * 10 * (0.01 + 2 * 0.02))
+    assert seconds["extract"] == seconds["evaluate"] == pytest.approx(120 * 0.025)
+    assert seconds["train"] == pytest.approx(100 * (7 * 0.01 + 6 * 2 * 0.05 + 0.015))
+
+
+def test_frames_in_memory_are_decoded_once():
+    costs = estimate_costs(changed("run", cache_mb=1000), 120, 100, (64, 96), RATES)
+    assert costs.cache == 120 * 64 * 96 * 3
+    less = estimate_costs(changed("run", cache_mb=0), 120, 100, (64, 96), RATES)
+    assert less.cache == 0
+    assert less.seconds["train"] > costs.seconds["train"]
+
+
+def test_no_pre_training_takes_no_time():
+    assert estimate_costs(changed("pretrain", method="none"), 9, 9, (64, 64), RATES).seconds["pretrain"] == 0
+
+
+def test_bytes_follow_levels_dimension_and_frames():
+    params = changed("extract", levels=[1, 2], source="res5", pca=0)
+    sizes = estimate_costs(params, 10, 10, (64, 64), RATES).bytes
+    assert sizes["features"] == 10 * 5 * (2 * 512 + 24)
+    assert sizes["label maps"] == 10 * 64 * 64
+    whitened = estimate_costs(changed("extract", levels=[1, 2], source="res5", pca=64), 10, 10, (64, 64), RATES)
+    assert whitened.bytes["features"] == 10 * 5 * (2 * 64 + 24)
+
+
+def test_rates_are_measured():
+    params = changed("pretrain", channels=16, view_size=32)
+    rates = measure_rates(params, (32, 32), 0.5)
+    assert min(rates.pretext, rates.train, rates.forward) > 0
+    assert rates.decode == 0.5
+    assert rates.weights > 40e6
+    assert peak_memory() > 1e8

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline import cli
+from pipeline.doctor import examine
+from pipeline.doctor.costs import Rates
+from pipeline.errors import ParamsError
+from pipeline.params import Params, load_params
+from tests.data.sources.downloads import MAKERS, mask, photo
+
+ROOT = Path(__file__).parents[2]
+RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000)
+
+
+@pytest.fixture
+def params(monkeypatch) -> Params:
+    monkeypatch.setattr(examine, "measure_rates", lambda params, size, decode: RATES)
+    params = load_params(ROOT / "params.yaml")
+    data = params.data.model_copy(update={"resize": 32, "crop": "none", "min_side": 8, "protocol": "auto"})
+    return params.model_copy(update={"data": data})
+
+
+@pytest.mark.parametrize("source", MAKERS)
+def test_every_download_is_recognised_and_sound(tmp_path, params, source):
+    text, healthy = examine.examine_data(MAKERS[source](tmp_path), "", params)
+    assert healthy, text
+    assert text.startswith(f"layout       {source} (recognised): ")
+    assert f"as protocol {source}-" in text
+    assert "training reads none" in text
+    assert "\nsplit train  " in text
+    assert "\ntime         about " in text
+
+
+def test_pairs_and_class_frequencies_are_counted(tmp_path, params):
+    text, healthy = examine.examine_data(MAKERS["camvid"](tmp_path), "", params)
+    assert healthy
+    assert "split train  2 images, 2 with masks" in text
+    assert "split test   1 images, 1 with masks" in text
+    # 64 columns of 0 to 11 in turn: ids 0 to 3 six times, 4 to 10 five times, 11 five times and ignored
+    assert f"{100 * 6 / 59:5.1f} %  road" in text
+    assert f"{100 * 5 / 59:5.1f} %  car" in text
+    assert f"{100 * 5 / 64:.1f} % of the pixels are ignored" in text
+
+
+def test_problems_are_told_and_the_rest_still_is(tmp_path, params):
+    root = MAKERS["camvid"](tmp_path)
+    mask(root / "valannot/0016E5_07959.png", [0, 77])
+    Image.new("L", (5, 5)).save(root / "testannot/Seq05VD_f00000.png")
+    (root / "train/0001TP_006690.png").write_bytes(b"nothing")
+    text, healthy = examine.examine_data(root, "", params)
+    assert not healthy
+    problems = [line for line in text.splitlines() if line.startswith("problem")]
+    assert len(problems) == 3
+    assert "0001TP_006690.png: not an image" in text
+    assert "the mask is 5 x 5" in text
+    assert "ids 77 are not in the table of protocol camvid-11" in text
+    assert "split train  2 images" in text
+
+
+def test_a_folder_of_photos_needs_no_masks(tmp_path, params):
+    photo(tmp_path / "a.jpg")
+    text, healthy = examine.examine_data(tmp_path, "", params)
+    assert healthy
+    assert "layout       folder (recognised)" in text
+    assert "masks        none were read" in text
+
+
+def test_a_layout_that_was_asked_for_but_is_not_there_is_a_problem(tmp_path, params):
+    photo(tmp_path / "a.jpg")
+    text, healthy = examine.examine_data(tmp_path, "cityscapes", params)
+    assert not healthy
+    assert "cityscapes (as asked)" in text
+    assert "leftImg8bit/train: missing" in text
+    with pytest.raises(ParamsError, match=r"--source: 'kitti' is no source; known are folder, coco-stuff"):
+        examine.examine_data(tmp_path, "kitti", params)
+
+
+def test_the_command_ends_with_3_where_there_are_problems(tmp_path, params, monkeypatch):
+    monkeypatch.setattr(cli, "load_params", lambda: params)
+    assert CliRunner().invoke(cli.app, ["doctor", str(MAKERS["voc2012"](tmp_path / "voc"))]).exit_code == 0
+    result = CliRunner().invoke(cli.app, ["doctor", str(tmp_path / "nothing")])
+    assert result.exit_code == 3
+    assert "does not exist" in result.output
