@@ -9,8 +9,10 @@ from pipeline.params.stages import (
     DenseClustersParams,
     EvaluateParams,
     ExtractParams,
+    OptionalParams,
     PggParams,
     PretrainParams,
+    ProbeParams,
     ReportParams,
     RunParams,
     ScenesParams,
@@ -24,7 +26,7 @@ from pipeline.params.train import (
     PyramidLossParams,
     TrainParams,
 )
-from pipeline.params.types import STRIDE, Group, Precision
+from pipeline.params.types import STRIDE, Group, MapSource, Precision
 from pipeline.params.whole import Params
 
 __all__ = [
@@ -37,11 +39,14 @@ __all__ = [
     "EvaluateParams",
     "ExtractParams",
     "Group",
+    "MapSource",
+    "OptionalParams",
     "Params",
     "PggParams",
     "PixelClusteringParams",
     "Precision",
     "PretrainParams",
+    "ProbeParams",
     "PyramidLossParams",
     "ReportParams",
     "RunParams",

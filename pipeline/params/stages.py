@@ -13,6 +13,7 @@ from pipeline.params.types import (
     Count,
     Fraction,
     Group,
+    MapSource,
     Natural,
     NonNegative,
     Positive,
@@ -130,6 +131,29 @@ class ReportParams(Group):
     title: str
     regions_per_cluster: Count
     pyramid_images: Natural
+
+
+class OptionalParams(Group):
+    """Which optional stages run, and on what; no stage depends on it."""
+
+    probe: list[MapSource]
+
+
+class ProbeParams(Group):
+    """Linear and k-NN probes of a frozen map, fitted with labels."""
+
+    kinds: Annotated[list[Literal["linear", "knn"]], Field(min_length=1)]
+    split: str
+    unknown_ids: Literal["ignore", "error"]
+    pixels: Count
+    iterations: Count
+    weight_decay: NonNegative
+    knn_pixels: Count
+    neighbours: Count
+    temperature: Positive
+    batch_size: Count
+    precision: Precision
+    seed: Seed
 
 
 class RunParams(Group):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pipeline.params.label_rules import find_label_problems
 from pipeline.params.pyramid_rules import find_pyramid_problems
 from pipeline.params.stages import (
     DataParams,
     EvaluateParams,
     ExtractParams,
+    OptionalParams,
     PggParams,
     PretrainParams,
+    ProbeParams,
     ReportParams,
     RunParams,
 )
@@ -26,6 +29,8 @@ class Params(Group):
     train: TrainParams
     evaluate: EvaluateParams
     report: ReportParams
+    optional: OptionalParams
+    probe: ProbeParams
     run: RunParams
 
 
@@ -49,6 +54,7 @@ def find_inconsistencies(params: Params) -> list[str]:
             "which counts them in"
         )
     problems += find_pyramid_problems(params.train, levels)
+    problems += find_label_problems(params.optional, params.probe)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
 
 
