@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import torch
 
-from pipeline.data.loading import FrameDataset, load_batches, ordered_batches
-from pipeline.data.manifest import ImageRow, ImageTable
-from pipeline.evaluation.truth import GroundTruth
+from pipeline.data.loading import FrameDataset
+from pipeline.data.manifest import ImageTable
 from pipeline.labels.division import Division
 from pipeline.labels.knn_probe import KnnProbe
+from pipeline.labels.labelled import LabelledFrames
 from pipeline.labels.linear_probe import fit_linear
 from pipeline.labels.pixels import Encode, sample_pixels
 from pipeline.labels.scoring import Scores, count_predictions, score_classes
 from pipeline.params import ProbeParams
-
-Loaded = Iterator[tuple[list[int], torch.Tensor]]
 
 
 def run_probes(
@@ -46,12 +42,14 @@ def run_probes(
     Raises:
         InputError: No pixel to learn from or to score.
     """
-    truth, classes = division.truth, division.truth.classes
-    load = partial(_load, table=table, batch_size=params.batch_size, workers=workers)
+    classes = division.truth.classes
+    # every image is needed once, so that no frame is kept
+    learnt = LabelledFrames(FrameDataset(division.learnt, table, 0), division.truth)
+    scored = LabelledFrames(FrameDataset(division.scored, table, 0), division.truth)
     pixels = sample_pixels(
-        load(division.learnt),
+        learnt.batches(params.batch_size, workers),
         encode,
-        _mask_reader(division.learnt, truth),
+        learnt.mask,
         images=len(division.learnt),
         count=params.pixels,
         ignore_index=classes.ignore_index,
@@ -75,7 +73,7 @@ def run_probes(
             temperature=params.temperature,
             seed=params.seed,
         ).scores
-    matrices = count_predictions(load(division.scored), encode, probes, _mask_reader(division.scored, truth), classes)
+    matrices = count_predictions(scored.batches(params.batch_size, workers), encode, probes, scored.mask, classes)
     return {
         "probes": {name: score_classes(matrix, classes) for name, matrix in matrices.items()},
         "learnt_images": len(division.learnt),
@@ -85,12 +83,3 @@ def run_probes(
         "leaked": len(table.find_leaked()),
         "labels": "read to fit the probes; the map was learnt without them and stays as it is",
     }
-
-
-def _load(rows: list[ImageRow], *, table: ImageTable, batch_size: int, workers: int) -> Loaded:
-    dataset = FrameDataset(rows, table, 0)  # every image is needed once
-    return load_batches(dataset, ordered_batches(dataset.sizes, batch_size), workers=workers)
-
-
-def _mask_reader(rows: list[ImageRow], truth: GroundTruth) -> Callable[[int], Any]:
-    return lambda index: truth.read(rows[index].image_id)

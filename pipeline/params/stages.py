@@ -137,6 +137,7 @@ class OptionalParams(Group):
     """Which optional stages run, and on what; no stage depends on it."""
 
     probe: list[MapSource]
+    finetune: list[MapSource]
 
 
 class ProbeParams(Group):
@@ -152,6 +153,26 @@ class ProbeParams(Group):
     neighbours: Count
     temperature: Positive
     batch_size: Count
+    precision: Precision
+    seed: Seed
+
+
+class FinetuneParams(Group):
+    """Training on few labelled images, from the pre-trained and from random weights."""
+
+    fractions: Annotated[list[AreaFraction], Field(min_length=1)]
+    seeds: Count
+    split: str
+    unknown_ids: Literal["ignore", "error"]
+    head_steps: Natural
+    steps: Natural
+    batch_size: Annotated[int, Field(ge=2)]
+    head_learning_rate: Positive
+    learning_rate: Positive
+    weight_decay: NonNegative
+    flip: bool
+    jitter: Annotated[float, Field(ge=0.0, lt=1.0)]
+    hue: Annotated[float, Field(ge=0.0, le=0.5)]
     precision: Precision
     seed: Seed
 

@@ -8,6 +8,7 @@ from pipeline.params.stages import (
     DataParams,
     EvaluateParams,
     ExtractParams,
+    FinetuneParams,
     OptionalParams,
     PggParams,
     PretrainParams,
@@ -31,6 +32,7 @@ class Params(Group):
     report: ReportParams
     optional: OptionalParams
     probe: ProbeParams
+    finetune: FinetuneParams
     run: RunParams
 
 
@@ -54,7 +56,7 @@ def find_inconsistencies(params: Params) -> list[str]:
             "which counts them in"
         )
     problems += find_pyramid_problems(params.train, levels)
-    problems += find_label_problems(params.optional, params.probe)
+    problems += find_label_problems(params.optional, params.probe, params.finetune)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
 
 
