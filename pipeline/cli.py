@@ -140,6 +140,30 @@ def score(
 
 
 @app.command()
+def name(
+    file: Annotated[Path, typer.Option(help="The names file to write.")] = Path("names.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing names file.")] = False,
+    check: Annotated[Path | None, typer.Option(help="Only check this names file.")] = None,
+    apply: Annotated[Path | None, typer.Option(help="Write label maps with the names of this file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The folder for --apply.")] = None,
+) -> None:
+    """Give the clusters of data/evaluation names: write a file to edit, check it, apply it to the label maps."""
+    from pipeline.labels.naming import name_clusters
+
+    typer.echo(name_clusters(file, force=force, check=check, apply=apply, output=output))
+
+
+@app.command()
+def labels_report(
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("data/labels/index.html"),
+) -> None:
+    """Show what the optional stages probe and finetune found on one offline HTML page."""
+    from pipeline.report.labels_page import write_labels_page
+
+    typer.echo(write_labels_page(out))
+
+
+@app.command()
 def clean() -> None:
     """Remove resume state and live curves of unfinished runs; finished outputs stay."""
     from pipeline.runtime.stage import SCRATCH

@@ -126,6 +126,11 @@ def test_an_unknown_key_is_named_in_full_with_its_nearest(wrong, nearest):
         ("train.pgg.use", "prior"),
         ("train.pgg.prior_strength", 0.0),
         ("train.rounds", 0),
+        ("optional.probe", "backbone"),
+        ("optional.probe", None),
+        ("probe.kinds", []),
+        ("finetune.fractions", []),
+        ("finetune.batch_size", 1),
         ("run.device", "gpu"),
         ("run.device", "cuda:"),
     ],
@@ -226,6 +231,16 @@ def test_a_misspelled_group_is_missing_and_unknown():
             {"train.rounds": 2, "train.pgg.weight": 0.0, "train.pgg.use": ["classification"]},
             "train.rounds: 2 rounds differ in their pyramid labels",
         ),
+        ({"optional.probe": ["backbone", "backbone"]}, "optional.probe: ['backbone', 'backbone'] names an entry twice"),
+        ({"probe.kinds": ["knn", "knn"]}, "probe.kinds: ['knn', 'knn'] names an entry twice"),
+        ({"probe.neighbours": 30, "probe.knn_pixels": 20}, "probe.neighbours: 30 is more than probe.knn_pixels 20"),
+        (
+            {"optional.finetune": ["segmenter"] * 2},
+            "optional.finetune: ['segmenter', 'segmenter'] names an entry twice",
+        ),
+        ({"finetune.fractions": [0.5, 0.5]}, "finetune.fractions: [0.5, 0.5] names an entry twice"),
+        ({"finetune.steps": 0, "finetune.head_steps": 0}, "finetune.steps: 0, and finetune.head_steps is 0 as well"),
+        ({"train.rounds": 2, "train.pgg.weight": 0.0}, "train.rounds: 2 rounds differ in their pyramid labels"),
     ],
 )
 def test_keys_must_fit_each_other(changes, text):

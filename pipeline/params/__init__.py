@@ -9,8 +9,11 @@ from pipeline.params.stages import (
     DenseClustersParams,
     EvaluateParams,
     ExtractParams,
+    FinetuneParams,
+    OptionalParams,
     PggParams,
     PretrainParams,
+    ProbeParams,
     ReportParams,
     RunParams,
     ScenesParams,
@@ -24,7 +27,7 @@ from pipeline.params.train import (
     PyramidLossParams,
     TrainParams,
 )
-from pipeline.params.types import STRIDE, Group, Precision
+from pipeline.params.types import STRIDE, Group, MapSource, Precision
 from pipeline.params.whole import Params
 
 __all__ = [
@@ -36,12 +39,16 @@ __all__ = [
     "DenseClustersParams",
     "EvaluateParams",
     "ExtractParams",
+    "FinetuneParams",
     "Group",
+    "MapSource",
+    "OptionalParams",
     "Params",
     "PggParams",
     "PixelClusteringParams",
     "Precision",
     "PretrainParams",
+    "ProbeParams",
     "PyramidLossParams",
     "ReportParams",
     "RunParams",

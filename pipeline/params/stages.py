@@ -13,6 +13,7 @@ from pipeline.params.types import (
     Count,
     Fraction,
     Group,
+    MapSource,
     Natural,
     NonNegative,
     Positive,
@@ -144,6 +145,50 @@ class ReportParams(Group):
     title: str
     regions_per_cluster: Count
     pyramid_images: Natural
+
+
+class OptionalParams(Group):
+    """Which optional stages run, and on what; no stage depends on it."""
+
+    probe: list[MapSource]
+    finetune: list[MapSource]
+
+
+class ProbeParams(Group):
+    """Linear and k-NN probes of a frozen map, fitted with labels."""
+
+    kinds: Annotated[list[Literal["linear", "knn"]], Field(min_length=1)]
+    split: str
+    unknown_ids: Literal["ignore", "error"]
+    pixels: Count
+    iterations: Count
+    weight_decay: NonNegative
+    knn_pixels: Count
+    neighbours: Count
+    temperature: Positive
+    batch_size: Count
+    precision: Precision
+    seed: Seed
+
+
+class FinetuneParams(Group):
+    """Training on few labelled images, from the pre-trained and from random weights."""
+
+    fractions: Annotated[list[AreaFraction], Field(min_length=1)]
+    seeds: Count
+    split: str
+    unknown_ids: Literal["ignore", "error"]
+    head_steps: Natural
+    steps: Natural
+    batch_size: Annotated[int, Field(ge=2)]
+    head_learning_rate: Positive
+    learning_rate: Positive
+    weight_decay: NonNegative
+    flip: bool
+    jitter: Annotated[float, Field(ge=0.0, lt=1.0)]
+    hue: Annotated[float, Field(ge=0.0, le=0.5)]
+    precision: Precision
+    seed: Seed
 
 
 class RunParams(Group):

@@ -15,6 +15,7 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Precision = Literal["auto", "fp32", "bf16"]
+MapSource = Literal["backbone", "segmenter"]
 
 STRIDE = 32  # coarsest stride of the backbones: frames and views are multiples of it
 

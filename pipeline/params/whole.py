@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pipeline.params.label_rules import find_label_problems
 from pipeline.params.pyramid_rules import find_pyramid_problems
 from pipeline.params.stages import (
     DataParams,
     EvaluateParams,
     ExtractParams,
+    FinetuneParams,
+    OptionalParams,
     PggParams,
     PretrainParams,
+    ProbeParams,
     ReportParams,
     RunParams,
 )
@@ -26,6 +30,9 @@ class Params(Group):
     train: TrainParams
     evaluate: EvaluateParams
     report: ReportParams
+    optional: OptionalParams
+    probe: ProbeParams
+    finetune: FinetuneParams
     run: RunParams
 
 
@@ -55,6 +62,7 @@ def find_inconsistencies(params: Params) -> list[str]:
                 f"{name}.views.rotate to false"
             )
     problems += find_pyramid_problems(params.train, levels)
+    problems += find_label_problems(params.optional, params.probe, params.finetune)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
 
 

@@ -22,6 +22,10 @@ from pipeline.yaml_reader import read_yaml
 ROOT = Path(__file__).parents[2]
 STAGES = ["prepare", "pretrain", "extract", "cluster", "train", "evaluate", "report"]
 OUTS = ["prepared", "backbone", "features", "pseudo_labels", "segmenter", "evaluation", "report"]
+OPTIONAL = [
+    "probe",
+    "finetune",
+]  # stages that run for each entry of a list of group `optional`, which is empty by default
 SECONDS = 900  # after which a command counts as hung
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.graph.import_closure import EXEMPT, import_closure
-from tests.graph.project import OUTS, ROOT, STAGES
+from tests.graph.project import OPTIONAL, OUTS, ROOT, STAGES
 
 pytestmark = pytest.mark.graph
 
@@ -17,7 +17,7 @@ OTHER_DEPS = {"prepare": ["${data.root}"], "report": ["pipeline/report/templates
 
 
 def declared(stage: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The arguments with which a stage's `main` calls `run_stage`."""
+    """The arguments with which a stage's `main` calls `run_stage`; an optional one is asked for `${item}`."""
     module = importlib.import_module(f"stages.{stage}")
     calls: list[dict[str, Any]] = []
 
@@ -26,9 +26,14 @@ def declared(stage: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         calls.append({"name": name, **arguments})
 
     monkeypatch.setattr(module, "run_stage", note_call)
-    module.main()
+    module.main(*["${item}"] * (stage in OPTIONAL))
     (call,) = calls
     return call
+
+
+def entry_of(stage: str) -> dict[str, Any]:
+    """What `dvc.yaml` says of a stage, without the list that an optional one stands for."""
+    return GRAPH["stages"][stage]["do"] if stage in OPTIONAL else GRAPH["stages"][stage]
 
 
 def differences(stage: str, section: str, listed: list[str], needed: list[str]) -> str:
@@ -40,25 +45,33 @@ def differences(stage: str, section: str, listed: list[str], needed: list[str]) 
 
 
 def test_the_graph_has_these_stages() -> None:
-    assert list(GRAPH["stages"]) == STAGES
-    assert sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py")) == sorted(STAGES)
-    for stage, entry in GRAPH["stages"].items():
-        assert entry["cmd"] == f"python -m stages.{stage}"
-        assert entry["desc"]
+    assert list(GRAPH["stages"]) == STAGES + OPTIONAL
+    assert sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py")) == sorted(STAGES + OPTIONAL)
+    for stage in GRAPH["stages"]:
+        assert entry_of(stage)["cmd"] == f"python -m stages.{stage}" + " ${item}" * (stage in OPTIONAL)
+        assert entry_of(stage)["desc"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+def test_optional_stages_run_for_nothing_unless_asked() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    assert params["optional"] == {stage: [] for stage in OPTIONAL}
+    for stage in OPTIONAL:
+        assert GRAPH["stages"][stage]["foreach"] == f"${{optional.{stage}}}"
+        assert f"/data/{stage}" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize("stage", STAGES + OPTIONAL)
 def test_deps_are_the_inputs_and_the_imported_modules(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = list(declared(stage, monkeypatch).get("inputs", ()))
     needed = [*inputs, *sorted(import_closure(ROOT, f"stages/{stage}.py")), *OTHER_DEPS.get(stage, ())]
-    problem = differences(stage, "deps", GRAPH["stages"][stage]["deps"], needed)
+    problem = differences(stage, "deps", entry_of(stage)["deps"], needed)
     assert not problem, problem
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", STAGES + OPTIONAL)
 def test_params_and_outs_are_those_of_the_code(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    call, entry = declared(stage, monkeypatch), GRAPH["stages"][stage]
-    assert call["name"] == stage
+    call, entry = declared(stage, monkeypatch), entry_of(stage)
+    assert call["name"] == stage + "@${item}" * (stage in OPTIONAL)
     problem = differences(stage, "params", entry["params"], list(call["groups"]))
     assert not problem, problem
     outs = [out for out in entry["outs"] if isinstance(out, str)]
@@ -68,7 +81,7 @@ def test_params_and_outs_are_those_of_the_code(stage: str, monkeypatch: pytest.M
 
 
 def test_no_stage_depends_on_how_to_run() -> None:
-    assert not [stage for stage, entry in GRAPH["stages"].items() if "run" in entry["params"]]
+    assert not [stage for stage in GRAPH["stages"] if {"run", "optional"} & set(entry_of(stage)["params"])]
 
 
 def test_outputs_are_ignored_by_git_in_lines_of_our_own() -> None:

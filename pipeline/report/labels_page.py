@@ -1,0 +1,119 @@
+"""One offline HTML page on what labels buy: the probes, and the curve over the number of labelled images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.report.rendering import page_templates
+from pipeline.runtime.artifacts import open_artifact, replace_file
+
+PROBES, CURVES = Path("data/probe"), Path("data/finetune")
+WIDTH, HEIGHT = 640, 240  # units of a drawing; the page scales it
+STARTS = {"pretrained": "pre-trained", "random": "random weights"}
+
+
+@dataclass(frozen=True)
+class FewLabelCurve:
+    """One start: a line through the means, a band of one standard deviation, and every seed as a dot."""
+
+    label: str
+    points: str
+    band: str
+    dots: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class FewLabelPlot:
+    """mIoU over the number of labelled images, of one map."""
+
+    title: str
+    summary: str
+    curves: list[FewLabelCurve]
+    across: list[tuple[float, int]]
+    up: list[tuple[float, int]]
+    means: list[Mapping[str, Any]]
+
+
+def write_labels_page(out: Path) -> Path:
+    """Write the page from what the stages `probe` and `finetune` have left.
+
+    Args:
+        out: The HTML file.
+
+    Raises:
+        InputError: Neither stage has run.
+    """
+    probes, curves = _read(PROBES, "probe.json"), _read(CURVES, "curve.json")
+    if not probes and not curves:
+        raise InputError(
+            f"{PROBES} and {CURVES}: nothing here; run `dvc exp run -S 'optional.probe=[backbone,segmenter]'` first"
+        )
+    replace_file(out, build_labels_page(probes, curves).encode())
+    return out
+
+
+def build_labels_page(probes: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> str:
+    """Make the page.
+
+    Args:
+        probes: Contents of `probe.json`, one per map.
+        curves: Contents of `curve.json`, one per map.
+
+    Returns:
+        HTML text. The same arguments give the same text.
+    """
+    context = {
+        "probes": probes,
+        "plots": [draw_few_labels(curve) for curve in curves],
+        "curves": curves,
+        "plot_size": (WIDTH, HEIGHT),
+        "starts": STARTS,
+    }
+    return page_templates().get_template("labels.html.j2").render(context)
+
+
+def draw_few_labels(curve: Mapping[str, Any]) -> FewLabelPlot:
+    """Place one curve: the number of images on a logarithmic axis, mIoU from 0 up."""
+    points, means = curve["points"], curve["means"]
+    counts = sorted({point["images"] for point in points})
+    highest = max(*(point["miou"] for point in points), *(mean["miou_mean"] + mean["miou_sd"] for mean in means), 10.0)
+    top = min(100, 10 * math.ceil(highest / 10)) if highest <= 100 else highest
+    span = math.log(counts[-1] / counts[0]) or 1.0
+
+    def place(images: int, miou: float) -> tuple[float, float]:
+        across = WIDTH * math.log(images / counts[0]) / span
+        return round(across, 1), round(HEIGHT * (1 - min(max(miou / top, 0.0), 1.0)), 1)
+
+    drawn = []
+    for start, label in STARTS.items():
+        column = [mean for mean in means if mean["start"] == start]
+        upper = [place(mean["images"], mean["miou_mean"] + mean["miou_sd"]) for mean in column]
+        lower = [place(mean["images"], mean["miou_mean"] - mean["miou_sd"]) for mean in column]
+        line = [place(mean["images"], mean["miou_mean"]) for mean in column]
+        dots = [place(point["images"], point["miou"]) for point in points if point["start"] == start]
+        drawn.append(FewLabelCurve(label, _pairs(line), _pairs(upper + lower[::-1]), dots))
+    step = 10 if top <= 60 else 20
+    return FewLabelPlot(
+        title=f"{curve['map']}: mIoU over labelled images",
+        summary="; ".join(
+            f"{STARTS[mean['start']]}, {mean['images']} images: {mean['miou_mean']:.1f}" for mean in means
+        ),
+        curves=drawn,
+        across=[(place(count, 0.0)[0], count) for count in counts],
+        up=[(place(counts[0], value)[1], value) for value in range(0, int(top) + 1, step)],
+        means=means,
+    )
+
+
+def _pairs(places: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in places)
+
+
+def _read(folder: Path, name: str) -> list[Mapping[str, Any]]:
+    finished = sorted(path.parent for path in folder.glob("*/manifest.json"))
+    return [open_artifact(path).json(name) for path in finished]

@@ -1,0 +1,56 @@
+import re
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.report.labels_page import HEIGHT, WIDTH, build_labels_page, draw_few_labels, write_labels_page
+from pipeline.runtime.artifacts import create_artifact, write_json
+
+FIGURES = {"all": {"miou": 41.26, "pixel_accuracy": 70.0}}
+COUNTS = {"learnt_images": 6, "scored_images": 3, "split": "val <x>"}
+PROBE = {"map": "segmenter", "probes": {"linear": FIGURES, "knn": FIGURES}, **COUNTS}
+
+
+def make_curve(counts=(1, 10, 100), high=40.0) -> dict:
+    points, means = [], []
+    for start, bonus in (("pretrained", high), ("random", 0.0)):
+        for place, images in enumerate(counts):
+            mious = [bonus + 10 * place - 4, bonus + 10 * place + 4]
+            points += [{"start": start, "images": images, "seed": s, "miou": miou} for s, miou in enumerate(mious)]
+            means.append({"start": start, "images": images, "seeds": 2, "miou_mean": sum(mious) / 2, "miou_sd": 5.7})
+    return {"map": "backbone", "points": points, "means": means, "checkpoint_rule": "last", **COUNTS}
+
+
+@pytest.mark.parametrize("counts", [(1, 10, 100), (5,)])
+def test_curves_stay_inside_and_stand_where_they_should(counts):
+    plot = draw_few_labels(make_curve(counts))
+    for curve in plot.curves:
+        assert len(curve.dots) == 2 * len(counts)
+        for pair in f"{curve.points} {curve.band}".split():
+            x, y = map(float, pair.split(","))
+            assert 0 <= x <= WIDTH
+            assert 0 <= y <= HEIGHT
+    if len(counts) == 3:
+        assert [x for x, _ in plot.across] == [0.0, WIDTH / 2, WIDTH]  # tenfold is half the way
+        assert plot.curves[0].points.split()[0] == f"0.0,{HEIGHT * (1 - 40 / 70):.1f}"
+
+
+def test_the_page_needs_nothing_else():
+    page = build_labels_page([PROBE], [make_curve()])
+    assert not re.search(r"https?://|<script|@import|src=", page)
+    assert "val &lt;x&gt;" in page
+    assert "<td>knn</td><td>41.3</td>" in page
+    assert page.count("<polyline") == 2
+    assert build_labels_page([PROBE], [make_curve()]) == page
+    assert "<polyline" not in build_labels_page([PROBE], [])
+    assert "Probes" not in build_labels_page([], [make_curve()])
+
+
+def test_what_there_is_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "data/labels/index.html"
+    with pytest.raises(InputError, match=r"data/probe and data/finetune: nothing here"):
+        write_labels_page(out)
+    with create_artifact(tmp_path / "data/probe/segmenter") as writer:
+        write_json(writer.path / "probe.json", PROBE)
+    assert "41.3" in write_labels_page(out).read_text("utf-8")
