@@ -240,7 +240,6 @@ def test_a_misspelled_group_is_missing_and_unknown():
         ),
         ({"finetune.fractions": [0.5, 0.5]}, "finetune.fractions: [0.5, 0.5] names an entry twice"),
         ({"finetune.steps": 0, "finetune.head_steps": 0}, "finetune.steps: 0, and finetune.head_steps is 0 as well"),
-        ({"train.rounds": 2, "train.pgg.weight": 0.0}, "train.rounds: 2 rounds differ in their pyramid labels"),
     ],
 )
 def test_keys_must_fit_each_other(changes, text):
