@@ -15,7 +15,9 @@ from pipeline.yaml_reader import read_yaml
 
 ROOT = Path(__file__).parents[1]
 RAW: dict[str, Any] = read_yaml(ROOT / "params.yaml")
-RAW["extract"]["levels"] = [1, 2, 4, 8]  # whatever a preset that was run before has left there
+# whatever a preset that was run before has left there
+RAW["extract"]["levels"] = [1, 2, 4, 8]
+RAW["data"] |= {"resize": 128, "crop_size": 0}
 
 
 def altered(key: str, value: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -74,6 +74,9 @@ def test_01_no_figure_depends_on_how_clusters_are_numbered(rule, seed, k, data):
     # Wrong: things and stuff cut out by cluster number after the rows were permuted.
     renamed = np.array(data.draw(st.permutations(range(k))))
     images = draw_images(seed, k)
+    matrix = sum(confusion_matrix(t, c, classes=3, k=k, ignore_index=255) for t, c in images)
+    # clusters alike in all counts may change places in the match, and then the resampled images tell them apart
+    assume(len(np.unique(matrix, axis=1).T) == k)
 
     one, other = (figures_of(each, k, rule) for each in (images, [(t, renamed[c]) for t, c in images]))
 
