@@ -15,7 +15,7 @@ from pipeline.errors import ParamsError
 from pipeline.evaluation.bootstrap import ImageCounts
 from pipeline.evaluation.confusion import confusion_matrix
 from pipeline.evaluation.draws import count_draws, matching_split, score_draws
-from pipeline.evaluation.figures import check_finite, confusion_file, rule_notes, split_figures
+from pipeline.evaluation.figures import check_finite, confusion_file, describe_frame, rule_notes, split_figures
 from pipeline.evaluation.floors import floor_metrics
 from pipeline.evaluation.gallery import Exhibit, choose_exhibits, write_gallery
 from pipeline.evaluation.label_maps import LabelMapWriter
@@ -92,7 +92,7 @@ def evaluate_segmenter(
     metrics: dict[str, Any] = {"data": {"leaked": len(table.find_leaked())}}
     protocol: dict[str, Any] = {
         "labels": "none: no masks were found, so nothing is scored",
-        "frame": _frame_text(table),
+        "frame": describe_frame(table.frame),
     }
     assignment = None
     if truth:
@@ -200,7 +200,7 @@ def _score(
         "split": split,
         "matched_on": match_split,
         "checkpoint_rule": "the last epoch; none is chosen on labels",
-        "frame": _frame_text(table),
+        "frame": describe_frame(table.frame),
         "labels": "read by this stage for the first time",
         "colour_position_kmeans": floors.describe(),
     }
@@ -220,12 +220,3 @@ def _describe_clusters(
         }
         for cluster, count in enumerate(pixels)
     ]
-
-
-def _frame_text(table: ImageTable) -> str:
-    frame = table.frame
-    if frame.crop_size:
-        crop = f"centre crop of {frame.crop_size} px"
-    else:
-        crop = "square centre crop" if frame.crop == "center" else "whole image, trimmed to multiples of 32"
-    return f"short side {frame.resize} px, {crop}; images bilinear with antialias, masks nearest"
