@@ -15,7 +15,8 @@ from pipeline.errors import InputError
 from pipeline.params.presets import flatten_keys
 from pipeline.runtime.locks import hold
 from pipeline.yaml_reader import read_yaml
-from tests.data.sources.downloads import make_camvid, mask
+from tests.data.sources.downloads import make_camvid
+from tests.data.sources.downloads import mask as save_mask
 from tests.report.records import make_record, write_records
 
 ROOT = Path(__file__).parents[1]
@@ -132,7 +133,7 @@ def test_scores_of_label_maps_are_printed_and_written(project):
 def test_scores_against_a_download_need_only_the_name_of_the_protocol(project):
     make_camvid(project / "camvid")
     (project / "predictions").mkdir()
-    mask(project / "predictions/0016E5_07959.png", [*range(12)])
+    save_mask(project / "predictions/0016E5_07959.png", [*range(12)])
     output = run("score", "predictions", "camvid", "--protocol", "camvid-11", "--output", "scores")
     assert "11 classes (11 in the mIoU), 12 clusters; match: hungarian" in output
     assert '"camvid-11"' in (project / "scores/protocol.json").read_text()

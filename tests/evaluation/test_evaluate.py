@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, TruthRow, TruthTable
 from pipeline.errors import InputError, ParamsError
-from pipeline.evaluation.draws import drawn_images
+from pipeline.evaluation.draws import drawn_images, scored_images
 from pipeline.evaluation.evaluate import evaluate_segmenter
 from pipeline.evaluation.label_maps import iterate_label_maps
 from pipeline.evaluation.truth import open_truth
@@ -77,14 +77,24 @@ class Project:
         splits: tuple[str, ...] = ("train", "val"),
         text: str | None = json.dumps(CLASSES),
         draws: Callable[[int], list[np.ndarray]] = lambda index: [],
+        refined: Callable[[int], np.ndarray] | None = None,
         **changes,
     ) -> SimpleNamespace:
         params = PARAMS.model_copy(update=changes)
         truth = open_truth(self.table, self.truth_table(text, splits), params.split, params.unknown_ids)
-        drawn = drawn_images(self.table, truth, params)
+        drawn, scored = drawn_images(self.table, truth, params), scored_images(self.table, truth)
         with create_artifact(self.folder / "out") as writer:
             metrics = evaluate_segmenter(
-                ((i, IMAGES[i], labels(i), draws(i) if i in drawn else []) for i in range(len(SPLITS))),
+                (
+                    (
+                        i,
+                        IMAGES[i],
+                        labels(i),
+                        draws(i) if i in drawn else [],
+                        refined(i) if refined and i in scored else None,
+                    )
+                    for i in range(len(SPLITS))
+                ),
                 table=self.table,
                 truth=truth,
                 k=k,
@@ -181,6 +191,35 @@ def test_draws_are_matched_where_the_headline_is(project):
 
     assert project.evaluate(draws=swapped_in_val).metrics["draws"]["miou_mean"] == 100.0
     assert project.evaluate(draws=swapped_in_val, match_on="train").metrics["draws"]["miou_mean"] == 0.0
+
+
+REFINE = PARAMS.refine.model_copy(update={"iterations": 5})
+
+
+def test_refined_maps_are_a_row_beside_the_headline_under_its_match(project):
+    def rough(index: int) -> np.ndarray:
+        labels = perfect(index)
+        labels[::4, ::4] = 0
+        return labels
+
+    plain = project.evaluate(rough)
+    result = project.evaluate(rough, refined=perfect, refine=REFINE)
+    refined = result.metrics.pop("refined")
+    assert result.metrics == plain.metrics
+    assert refined["all"]["miou"] == refined["things"]["miou"] == refined["per_class"]["sun"] == 100.0
+    changed = [np.count_nonzero(rough(i) != perfect(i)) for i, split in enumerate(SPLITS) if split == "val"]
+    assert refined["changed"] == pytest.approx(100 * sum(changed) / (4 * SIDE * SIDE))
+    assert refined["parameters"] == REFINE.model_dump()
+    assert result.protocol.pop("refined").startswith("local CRF, 5 mean-field iterations, windows of 9 x 9 pixels")
+    assert result.protocol == plain.protocol
+    for before, after in zip(iterate_label_maps(plain.artifact), iterate_label_maps(result.artifact), strict=True):
+        assert before == after
+
+
+def test_refined_maps_are_not_matched_anew(project):
+    refined = project.evaluate(refined=lambda index: (perfect(index) + 1) % 3, refine=REFINE).metrics["refined"]
+    assert refined["all"]["miou"] == 0.0
+    assert refined["changed"] == 100.0
 
 
 def test_surplus_clusters_count_as_errors_and_stay_unmatched(project):
