@@ -65,6 +65,6 @@ def describe_refinement(params: RefineParams) -> str:
     return (
         f"local CRF, {params.iterations} mean-field iterations, windows of {side} x {side} pixels {params.dilation} "
         f"apart, weights {params.colour_weight:g} (place {params.place_sigma:g} px, colour {params.colour_sigma:g} of "
-        f"255) and {params.place_weight:g} (place), temperature {params.temperature:g}; under the headline's match; the "
-        "headline itself is not refined"
+        f"255) and {params.place_weight:g} (place), temperature {params.temperature:g}; under the "
+        "headline's match; the headline itself is not refined"
     )
