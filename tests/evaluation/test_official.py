@@ -1,7 +1,12 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 
+from pipeline.cli import app
 from pipeline.data.classes import parse_classes
 from pipeline.data.frames import Frame, mask_to_frame
 from pipeline.data.sources.registry import PROTOCOLS, SOURCES
@@ -9,9 +14,11 @@ from pipeline.errors import InputError, ParamsError
 from pipeline.evaluation.official import OFFICIAL, SHORT_NAMES, find_protocol, list_masks, shorten_name
 from pipeline.evaluation.pair_reading import PairReader
 from pipeline.evaluation.scoring import OfficialRequest, score_folders
+from pipeline.params import known_keys
 from pipeline.runtime.artifacts import open_artifact
 from tests.data.sources.downloads import MAKERS, make_ade20k, make_cityscapes, make_coco, make_voc2012, mask
 
+ROOT = Path(__file__).parents[2]
 SOURCE_OF = {protocol.name: name for name, source in SOURCES.items() for protocol in source.protocols}
 
 
@@ -30,16 +37,23 @@ def test_every_protocol_of_the_sources_can_be_scored():
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_masks_are_those_that_the_source_lists(tmp_path, name):
     root = MAKERS[SOURCE_OF[name]](tmp_path)
-    listed = [each for each in SOURCES[SOURCE_OF[name]].list_images(root, "all") if each.split == "val"]
-    found = list_masks(root, OFFICIAL[name], "val", None, cut=True)
-    assert [each.path for each in found] == [each.mask_path for each in listed]
-    for mine, theirs in zip(found, listed, strict=True):
-        shortened = shorten_name(theirs.image_id.rsplit(".", 1)[0], OFFICIAL[name])
-        assert shortened in (f"val/{mine.name}", f"val/{mine.name.split('/')[-1]}")
-        window = theirs.window
-        assert mine.window == (
-            window and (slice(window.y, window.y + window.height), slice(window.x, window.x + window.width))
-        )
+    listed = {
+        each.mask_path: each.image_id
+        for each in SOURCES[SOURCE_OF[name]].list_images(root, "all")
+        if each.split == "val"
+    }
+    found = list_masks(root, OFFICIAL[name], "val", None, cut=False)
+    assert [each.path for each in found] == list(listed)
+    if not OFFICIAL[name].tile:
+        for mine, image_id in zip(found, listed.values(), strict=True):
+            assert shorten_name(image_id.rsplit(".", 1)[0], OFFICIAL[name]) == f"val/{mine.name}"
+
+
+def test_masks_of_potsdam_are_cut_into_the_tiles_of_the_images(tmp_path):
+    root = MAKERS["potsdam"](tmp_path)
+    tiles = list_masks(root, OFFICIAL["potsdam-3"], "val", None, cut=True)
+    assert [each.name for each in tiles] == ["top_potsdam_2_13/r00c00", "top_potsdam_2_13/r00c01"]
+    assert [each.window for each in tiles] == [(slice(0, 400), slice(x, x + 400)) for x in (0, 400)]
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -172,3 +186,20 @@ def test_options_that_contradict_each_other_are_refused(tmp_path):
         score(tmp_path, tmp_path, OfficialRequest("camvid"), classes_file=tmp_path / "classes.json")
     with pytest.raises(ParamsError, match="--split, --ids and --full belong to a protocol"):
         OfficialRequest("", full=True)
+
+
+def test_the_page_on_evaluation_names_what_exists():
+    page = (ROOT / "docs/evaluation.md").read_text("utf-8")
+    rows = [line.split("|")[1].strip(" `") for line in page.splitlines() if "--protocol" in line and line[0] == "|"]
+    assert set(rows) >= OFFICIAL.keys()
+    protocols = re.findall(r"--protocol ([a-z0-9-]+)", page)
+    assert protocols
+    assert all(find_protocol(name) for name in protocols)
+    presets = {name for names in re.findall(r"fs4 preset ([a-z0-9 +-]+)\)", page) for name in names.split()}
+    assert presets
+    assert presets <= {path.stem for path in (ROOT / "presets").glob("*.yaml")}
+    assert set(re.findall(r"-S ([a-z_.]+)=", page)) | set(re.findall(r"`(evaluate\.[a-z_.]+)`", page)) <= set(
+        known_keys()
+    )
+    options = {text for option in get_command(app).commands["score"].params for text in option.opts}
+    assert set(re.findall(r"(--[a-z]+)", page)) <= options
