@@ -14,6 +14,7 @@ from pipeline.errors import InputError, ParamsError
 from pipeline.evaluation.bootstrap import ImageCounts
 from pipeline.evaluation.boundary import TOLERANCE, BoundaryCounts
 from pipeline.evaluation.confusion import confusion_matrix
+from pipeline.evaluation.earlier_match import EarlierMatch, load_match
 from pipeline.evaluation.figures import check_finite, confusion_file, describe_frame, rule_notes, split_figures
 from pipeline.evaluation.matching import Assignment, check_rule, hungarian, majority, match
 from pipeline.evaluation.metrics import cluster_statistics, score
@@ -67,6 +68,7 @@ def score_folders(
     classes_file: Path | None,
     official: OfficialRequest = OfficialRequest(""),
     rule: str,
+    match_from: Path | None = None,
     output: Path | None,
     boundary: bool,
     resize: bool,
@@ -80,6 +82,7 @@ def score_folders(
         classes_file: a `classes.json`; None: the ids that occur, with 255 for unlabelled, or the protocol's classes.
         official: a published protocol, which knows names, places and meaning of the masks; by default none.
         rule: name of the matching rule.
+        match_from: folder of an earlier result, whose match is used with its rule; None: the scored pairs are matched.
         output: folder to write; None for none.
         boundary: whether boundary F1 is computed, which reads everything a second time.
         resize: whether predictions of another size than their mask are resized.
@@ -89,12 +92,14 @@ def score_folders(
         The table.
 
     Raises:
-        ParamsError: The rule, protocol or split is unknown, or there are two class lists.
-        InputError: A file does not fit, nothing is labelled, or `output` holds something else.
+        ParamsError: The rule, protocol or split is unknown, or there are two class lists or rules.
+        InputError: A file or an earlier result does not fit, nothing is labelled, or `output` holds something else.
     """
     check_rule(rule)
     if official.protocol and classes_file:
         raise ParamsError(f"--classes: protocol {official.protocol} has its own classes; give one of the two")
+    if match_from and rule != "hungarian":
+        raise ParamsError(f"--match: {rule} was given, but --match-from brings its own rule; leave one out")
     if output is not None:
         output = output.resolve()
         _check_output(output)
@@ -104,18 +109,28 @@ def score_folders(
         pairs = pair_folders(predictions, truth)
         classes = load_classes(classes_file) if classes_file else default_classes(_values(pairs))
         reader, notes = PairReader(classes, resize=resize), {}
-    result = score_pairs(pairs, reader, rule=rule, boundary=boundary, seed=seed, notes=notes)
+    earlier = load_match(match_from, reader.classes) if match_from else None
+    if earlier:
+        notes["matched_on"] = f"the pairs of {match_from}, fixed before"
+    result = score_pairs(pairs, reader, rule=rule, earlier=earlier, boundary=boundary, seed=seed, notes=notes)
     if output is not None:
         with hold(output.with_name(f".{output.name}.lock"), str(output), 0.0), create_artifact(output) as writer:
             writer.notes["command"] = _COMMAND
             write_json(writer.path / "metrics.json", result.metrics)
             write_json(writer.path / "protocol.json", result.protocol)
             write_json(writer.path / "confusion.json", result.confusion)
-    return score_table(result.metrics, result.confusion["classes"], rule)
+    return score_table(result.metrics, result.confusion["classes"], earlier.rule if earlier else rule)
 
 
 def score_pairs(
-    pairs: Sequence[Pair], reader: PairReader, *, rule: str, boundary: bool, seed: int, notes: dict[str, str]
+    pairs: Sequence[Pair],
+    reader: PairReader,
+    *,
+    rule: str,
+    earlier: EarlierMatch | None,
+    boundary: bool,
+    seed: int,
+    notes: dict[str, str],
 ) -> Result:
     """Score pairs of label maps and masks over all of them together.
 
@@ -123,6 +138,7 @@ def score_pairs(
         pairs: the files.
         reader: knows what they hold.
         rule: as for `score_folders`, likewise `boundary` and `seed`.
+        earlier: a match that was fixed before; None: the pairs are matched by `rule`.
         boundary: see `rule`.
         seed: see `rule`.
         notes: what `protocol.json` says besides.
@@ -138,9 +154,9 @@ def score_pairs(
     resized = reader.resized
     clusters = np.flatnonzero(pixels).tolist()
     matrix = images.total(clusters)
-    assignment = match(matrix, rule)
+    assignment, many_to_one = earlier.assign(clusters) if earlier else (match(matrix, rule), majority(matrix))
     metrics = split_figures(
-        images, clusters, assignment=assignment, many_to_one=majority(matrix), classes=classes, seed=seed
+        images, clusters, assignment=assignment, many_to_one=many_to_one, classes=classes, seed=seed
     )
     everywhere = matrix.sum(axis=1, keepdims=True)  # one cluster for all pixels
     floor = score(hungarian(everywhere).apply(everywhere), None)["all"]

@@ -202,4 +202,4 @@ def test_the_page_on_evaluation_names_what_exists():
         known_keys()
     )
     options = {text for option in get_command(app).commands["score"].params for text in option.opts}
-    assert set(re.findall(r"(--[a-z]+)", page)) <= options
+    assert set(re.findall(r"(--[a-z-]+[a-z])", page)) <= options
