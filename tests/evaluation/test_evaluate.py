@@ -141,13 +141,6 @@ def test_perfect_labels_score_100_under_any_names(project):
     assert sum(shares.values()) == pytest.approx(100.0)
 
 
-def test_the_frame_that_was_scored_is_told(project):
-    project.table = replace(project.table, frame=Frame(100, "center", SIDE))
-    result = project.evaluate()
-    assert result.metrics["protocol"]["resolution"] == SIDE
-    assert result.protocol["frame"].startswith(f"short side 100 px, centre crop of {SIDE} px; ")
-
-
 def test_label_maps_and_gallery_are_complete(project):
     result = project.evaluate()
     maps = [(shown.image_id, shown.split, shown.decode()) for shown in iterate_label_maps(result.artifact)]
@@ -191,35 +184,6 @@ def test_draws_are_matched_where_the_headline_is(project):
 
     assert project.evaluate(draws=swapped_in_val).metrics["draws"]["miou_mean"] == 100.0
     assert project.evaluate(draws=swapped_in_val, match_on="train").metrics["draws"]["miou_mean"] == 0.0
-
-
-REFINE = PARAMS.refine.model_copy(update={"iterations": 5})
-
-
-def test_refined_maps_are_a_row_beside_the_headline_under_its_match(project):
-    def rough(index: int) -> np.ndarray:
-        labels = perfect(index)
-        labels[::4, ::4] = 0
-        return labels
-
-    plain = project.evaluate(rough)
-    result = project.evaluate(rough, refined=perfect, refine=REFINE)
-    refined = result.metrics.pop("refined")
-    assert result.metrics == plain.metrics
-    assert refined["all"]["miou"] == refined["things"]["miou"] == refined["per_class"]["sun"] == 100.0
-    changed = [np.count_nonzero(rough(i) != perfect(i)) for i, split in enumerate(SPLITS) if split == "val"]
-    assert refined["changed"] == pytest.approx(100 * sum(changed) / (4 * SIDE * SIDE))
-    assert refined["parameters"] == REFINE.model_dump()
-    assert result.protocol.pop("refined").startswith("local CRF, 5 mean-field iterations, windows of 9 x 9 pixels")
-    assert result.protocol == plain.protocol
-    for before, after in zip(iterate_label_maps(plain.artifact), iterate_label_maps(result.artifact), strict=True):
-        assert before == after
-
-
-def test_refined_maps_are_not_matched_anew(project):
-    refined = project.evaluate(refined=lambda index: (perfect(index) + 1) % 3, refine=REFINE).metrics["refined"]
-    assert refined["all"]["miou"] == 0.0
-    assert refined["changed"] == 100.0
 
 
 def test_surplus_clusters_count_as_errors_and_stay_unmatched(project):
