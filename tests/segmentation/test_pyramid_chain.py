@@ -53,7 +53,9 @@ def build_pyramid(folder, images, mode, source):
     grouping = PggParams(k=K, restarts=1, iterations=5, max_points_per_centroid=100, seed=0)
     with create_artifact(folder / "labels") as writer:
         features = open_artifact(folder / "features")
-        cluster_pyramid(features, IDS, LEVELS, grouping, writer.path, writer.rows, LOG)
+        cluster_pyramid(
+            features, IDS, LEVELS, grouping, writer.path, writer.rows, LOG, scratch=folder, check_stop=lambda: None
+        )
     return open_artifact(folder / "labels")
 
 
