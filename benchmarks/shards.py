@@ -18,7 +18,7 @@ IMAGES, LEVEL, D = 256, 8, 128
 
 
 def measure_rows() -> list[Row]:
-    """A shard of the finest level as it is by default; the plain table has the same columns and encoding, and no checksums."""
+    """A shard of the finest level; the plain table has the same columns and encoding, but no checksums."""
     cells = LEVEL * LEVEL
     vectors = draw_points(IMAGES * cells, D, 0).astype(np.float16)
     ids = [f"train/{index:06d}.jpg" for index in range(IMAGES)]

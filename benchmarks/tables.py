@@ -26,12 +26,23 @@ PARTS = {  # by module of this folder
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Rows of one part as a table in Markdown."""
+    if not any(row["reach"] for row in rows):
+        return _shares(rows)
     lines = [HEADER]
     for row in rows:
         reached = {True: "yes", False: "**no**", None: "–"}[row["met"]]
         cells = [row["what"], row["against"], *(_amount(row[key], row["unit"]) for key in ("ours", "other"))]
         reach = row["reach"].replace(">=", "≥").replace("<=", "≤") or "–"
         lines.append("| " + " | ".join([*cells, f"{row['ratio']:.2f}", reach, reached]) + " |")
+    return "\n".join(lines)
+
+
+def _shares(rows: list[dict[str, Any]]) -> str:
+    """The same where nothing was promised: amounts, and their shares of another."""
+    lines = ["| what | amount | share |", "|---|---|---|"]
+    for row in rows:
+        share = f"{row['ratio']:.0%} of {row['against']}" if row["other"] else "–"
+        lines.append(f"| {row['what']} | {_amount(row['ours'], row['unit'])} | {share} |")
     return "\n".join(lines)
 
 
@@ -42,9 +53,7 @@ def write_table() -> None:
         path = RESULTS / f"{name}.json"
         if path.exists():
             record = json.loads(path.read_text("utf-8"))
-            # a part may say what its columns are, where they are no comparison
-            table = record["rows"][0].get("table") if record["rows"] else None
-            parts.append(f"### {title}\n\n{table or markdown(record['rows'])}\n\n{_made(record)}")
+            parts.append(f"### {title}\n\n{markdown(record['rows'])}\n\n{_made(record)}")
     text = PAGE.read_text("utf-8")
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)

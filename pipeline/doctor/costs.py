@@ -125,8 +125,8 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
     """
     pixels = size[0] * size[1]
     source, backbone = params.extract.source, params.pretrain.backbone
-    dimension = params.pretrain.channels if source == "decoder" else DEEP[source][backbone]
-    dimension = min(params.extract.pca or dimension, dimension)
+    channels = params.pretrain.channels if source == "decoder" else DEEP[source][backbone]
+    dimension = min(params.extract.pca or channels, channels)
     cells = sum(level**2 for level in params.extract.levels)
     features = images * cells * (2.0 * dimension + 24)  # 16-bit vectors and their boxes
     cache = min(params.run.cache_mb * 1e6, 3.0 * images * pixels)
@@ -149,6 +149,8 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
     }
     sizes = {
         "features": features,
+        # 32-bit vectors of all channels, before whitening
+        "features kept in .fs4": images * cells * 4.0 * channels * params.run.keep_features,
         # cluster ids of up to 256 clusters are a byte a pixel before they are compressed
         "label maps": images * pixels * (1.0 if train.k <= 256 else 2.0),
         "weights": 2.0 * rates.weights,

@@ -104,7 +104,9 @@ def extract_features(
         for level, cells in _level_cells(params.levels):
             vectors = standardisers[level](np.nan_to_num(raw[:, cells]))
             vectors[failed] = 0.0
-            boxes = np.stack([cell_boxes(level, *images.sizes[index]) for index in shard])
+            sizes = {images.sizes[index] for index in shard}
+            of_size = {size: cell_boxes(level, *size) for size in sizes}  # few sizes, many images
+            boxes = np.stack([of_size[images.sizes[index]] for index in shard])
             name = shard_name(level, part)
             ids = [images.ids[index] for index in shard]
             rows[name] = write_shard(out / name, ids, boxes, vectors, level, metadata)
