@@ -18,7 +18,7 @@ from pipeline.backbones.encoder import build_encoder
 from pipeline.clustering.kmeans import assign
 from pipeline.clustering.sharded import FilePoints, fit_sharded
 from pipeline.evaluation.confusion import confusion_matrix
-from pipeline.evaluation.label_maps import LabelMapWriter
+from pipeline.evaluation.label_maps import LabelMapWriter, encode_labels
 from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
 from pipeline.features.store import FeatureStore
@@ -100,7 +100,7 @@ def _evaluate(size: int) -> Call:
     def run(folder: Path) -> None:
         writer, total = LabelMapWriter(folder, {}), np.zeros((K, K), np.int64)
         for index in range(size):
-            writer.add(f"{index:06d}", "val", clusters)
+            writer.add(f"{index:06d}", "val", encode_labels(clusters))
             total += confusion_matrix(truth, clusters, classes=K, k=K, ignore_index=255)
         writer.flush()
 

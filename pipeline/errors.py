@@ -27,3 +27,9 @@ class TrainingError(PipelineError):
     """A training diverged or collapsed; the message says which monitor fired and what to change."""
 
     exit_code = 1
+
+
+class LostProcessError(PipelineError):
+    """Another of the processes that run a stage together ended; its own message says why."""
+
+    exit_code = 4

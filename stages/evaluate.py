@@ -1,5 +1,6 @@
 """Segments every image and scores the result; the first stage that reads masks."""
 
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -9,7 +10,7 @@ from pipeline.data.manifest import read_images, read_truth
 from pipeline.evaluation.draws import drawn_images, scored_images
 from pipeline.evaluation.evaluate import evaluate_segmenter
 from pipeline.evaluation.truth import open_truth
-from pipeline.runtime.device import resolve_device
+from pipeline.runtime.device import cache_bytes, resolve_device
 from pipeline.runtime.stage import Stage, run_stage
 from pipeline.segmentation.draws import load_final_draws
 from pipeline.segmentation.inference import segment_batches
@@ -24,12 +25,12 @@ def evaluate(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     truth = open_truth(table, read_truth(Path(TRUTH)), params.split, params.unknown_ids)
     segmenter = load_segmenter(stage.inputs[SEGMENTER])
-    dataset = FrameDataset(table.select(None), table, stage.run.cache_mb * 10**6)
-    batches = load_batches(dataset, ordered_batches(dataset.sizes, params.batch_size), workers=stage.run.workers)
+    dataset = FrameDataset(table.select(None), table, cache_bytes(stage.run))
+    batches = ordered_batches(dataset.sizes, params.batch_size)
     metrics = evaluate_segmenter(
         segment_batches(
             segmenter,
-            batches,
+            load_batches(dataset, stage.ranks.own(batches), workers=stage.run.workers),
             device=resolve_device(stage.run),
             precision=params.precision,
             draws=load_final_draws(stage.inputs[SEGMENTER], segmenter.architecture["k"]),
@@ -45,7 +46,10 @@ def evaluate(stage: Stage) -> None:
         rows=stage.out.rows,
         frame=lambda index: dataset[index].numpy(),
         log=stage.log,
+        gather=partial(stage.ranks.gather_groups, groups=batches),
     )
+    if not stage.ranks.is_first:
+        return
     stage.counts |= {"images": len(dataset), "clusters used": metrics["clusters"]["used"]}
     if "all" in metrics:
         stage.counts |= {"mIoU": round(metrics["all"]["miou"], 2)}
@@ -53,7 +57,14 @@ def evaluate(stage: Stage) -> None:
 
 def main() -> None:
     """Segment and score; the parameters are group `evaluate` of params.yaml."""
-    run_stage("evaluate", evaluate, groups=("evaluate",), inputs=(IMAGES, TRUTH, SEGMENTER), out="data/evaluation")
+    run_stage(
+        "evaluate",
+        evaluate,
+        groups=("evaluate",),
+        inputs=(IMAGES, TRUTH, SEGMENTER),
+        out="data/evaluation",
+        shared=True,
+    )
 
 
 if __name__ == "__main__":

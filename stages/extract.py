@@ -31,7 +31,8 @@ def extract(stage: Stage) -> None:
     )
     notes = stage.out.notes
     described = (digest_encoder(stage.inputs[BACKBONE]), str(table.frame), notes["versions"], notes["machine"])
-    store = SCRATCH / "features" / store_name(params, *described) if stage.run.keep_features else stage.scratch
+    keep = stage.run.keep_features and stage.ranks.is_first
+    store = SCRATCH / "features" / store_name(params, *described) if keep else stage.scratch
     rows, counts = extract_features(
         images,
         partial(load_batches, dataset, workers=stage.run.workers),
@@ -43,16 +44,17 @@ def extract(stage: Stage) -> None:
         metadata={"source": params.source, "mode": params.mode, "backbone": notes["inputs"][BACKBONE]},
         check_stop=stage.stop.check,
         log=stage.log,
+        ranks=stage.ranks,
     )
     stage.out.rows |= rows
     stage.counts |= counts
-    if stage.run.keep_features:
+    if keep:
         remove_other_stores(store)
 
 
 def main() -> None:
     """Compute pyramid features; the parameters are group `extract` of params.yaml."""
-    run_stage("extract", extract, groups=("extract",), inputs=(IMAGES, BACKBONE), out="data/features")
+    run_stage("extract", extract, groups=("extract",), inputs=(IMAGES, BACKBONE), out="data/features", shared=True)
 
 
 if __name__ == "__main__":

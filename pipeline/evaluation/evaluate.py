@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +11,20 @@ import numpy as np
 
 from pipeline.data.manifest import ImageRow, ImageTable
 from pipeline.errors import ParamsError
-from pipeline.evaluation.bootstrap import ImageCounts
-from pipeline.evaluation.confusion import confusion_matrix
-from pipeline.evaluation.draws import count_draws, matching_split, score_draws
+from pipeline.evaluation.counting import CountedImage, Counts, Segmented, add_up, count_images
+from pipeline.evaluation.draws import matching_split, score_draws
 from pipeline.evaluation.figures import check_finite, confusion_file, describe_frame, rule_notes, split_figures
 from pipeline.evaluation.floors import floor_metrics
-from pipeline.evaluation.gallery import Exhibit, choose_exhibits, write_gallery
-from pipeline.evaluation.label_maps import LabelMapWriter
+from pipeline.evaluation.gallery import choose_exhibits, write_gallery
 from pipeline.evaluation.matching import Assignment, hungarian, majority
 from pipeline.evaluation.metrics import cluster_statistics
-from pipeline.evaluation.refined import RefinedCounts, describe_refinement
+from pipeline.evaluation.refined import describe_refinement
 from pipeline.evaluation.truth import GroundTruth
 from pipeline.params import EvaluateParams
 from pipeline.runtime.artifacts import write_json
 
 FLOOR_PIXELS = 100_000  # sample that the colour and position k-means is fitted on
-Segmented = Iterable[tuple[int, Any, np.ndarray, Sequence[np.ndarray], np.ndarray | None]]
-
-
-@dataclass
-class _Counts:
-    """What one pass over the images collects."""
-
-    matrices: dict[str, np.ndarray]  # (C, K) per split
-    draws: dict[str, np.ndarray]  # (R, C, K) per split
-    pixels: dict[str, np.ndarray]  # (K,) per split, ignored pixels included
-    images: ImageCounts  # of the scored split
-    refined: RefinedCounts  # of the scored split
-    exhibits: list[Exhibit]
-
-    def join(self, truth: GroundTruth) -> None:
-        """Add the union of the scored splits, if they are several."""
-        tables: tuple[dict[str, Any], ...] = (self.matrices, self.draws, self.pixels)
-        for counted in tables:
-            parts = [counted[name] for name in truth.splits if name in counted]
-            if len(truth.splits) > 1 and parts:
-                counted[truth.split] = sum(parts[1:], parts[0])
+Gather = Callable[[Iterable[CountedImage]], Iterator[CountedImage]]
 
 
 def evaluate_segmenter(
@@ -61,6 +38,7 @@ def evaluate_segmenter(
     rows: dict[str, int],
     frame: Callable[[int], np.ndarray],
     log: logging.Logger,
+    gather: Gather = iter,
 ) -> dict[str, Any]:
     """Write label maps, gallery, cluster sizes, and the figures if there are masks.
 
@@ -76,9 +54,11 @@ def evaluate_segmenter(
         rows: Gets the rows of each table.
         frame: Gives the usable image of an index again, uint8 (3, h, w), for the floors.
         log: Gets warnings.
+        gather: Given the counts of the images of this process, gives those of all images in order; nothing in a process
+            that only helps.
 
     Returns:
-        The metrics, as in `metrics.json`.
+        The metrics, as in `metrics.json`; empty in a process that only helps.
 
     Raises:
         InputError: Masks exist but hold no pixel to score, or a mask is unusable.
@@ -88,7 +68,10 @@ def evaluate_segmenter(
     in_split = [
         row.image_id for row in usable if truth is None or (row.split in truth.splits and truth.has(row.image_id))
     ]
-    counts = _collect(segmented, usable, truth, k, choose_exhibits(in_split, params.gallery), out, rows)
+    counted = count_images(segmented, usable, truth, k, choose_exhibits(in_split, params.gallery))
+    counts = add_up(gather(counted), truth, k, out, rows)
+    if not counts.pixels:
+        return {}
     total = np.sum(list(counts.pixels.values()), axis=0)
     if truth:
         counts.join(truth)
@@ -118,43 +101,9 @@ def evaluate_segmenter(
     return metrics
 
 
-def _collect(
-    segmented: Segmented,
-    usable: list[ImageRow],
-    truth: GroundTruth | None,
-    k: int,
-    chosen: set[str],
-    out: Path,
-    rows: dict[str, int],
-) -> _Counts:
-    C = len(truth.classes.names) if truth else 0
-    counts = _Counts({}, {}, {}, ImageCounts(C), RefinedCounts(np.zeros((C, k), np.int64)), [])
-    maps = LabelMapWriter(out, rows)
-    for index, image, labels, draws, refined in segmented:
-        row = usable[index]
-        maps.add(row.image_id, row.split, labels)
-        sizes = np.bincount(labels.ravel(), minlength=k).astype(np.int64)
-        counts.pixels[row.split] = counts.pixels.get(row.split, 0) + sizes
-        mask = None
-        if truth and truth.has(row.image_id):
-            mask = truth.read(row.image_id)
-            sizes_of = {"classes": len(truth.classes.names), "k": k, "ignore_index": truth.classes.ignore_index}
-            matrix = confusion_matrix(mask, labels, **sizes_of)
-            counts.matrices[row.split] = counts.matrices.get(row.split, 0) + matrix
-            counts.draws[row.split] = counts.draws.get(row.split, 0) + count_draws(mask, draws, **sizes_of)
-            if row.split in truth.splits:
-                counts.images.add(matrix)
-                if refined is not None:
-                    counts.refined.add(confusion_matrix(mask, refined, **sizes_of), labels != refined)
-        if row.image_id in chosen:
-            counts.exhibits.append(Exhibit(row.image_id, row.split, np.asarray(image), labels, mask))
-    maps.flush()
-    return counts
-
-
 def _score(
     truth: GroundTruth,
-    counts: _Counts,
+    counts: Counts,
     table: ImageTable,
     usable: list[ImageRow],
     params: EvaluateParams,

@@ -30,9 +30,9 @@ class LabelMapWriter:
         self._pending: list[dict[str, Any]] = []
         (out / FOLDER).mkdir()
 
-    def add(self, image_id: str, split: str, labels: np.ndarray) -> None:
-        """Add one map of cluster ids, (h, w) in 0..65535; maps come in the order of `images.parquet`."""
-        self._pending.append({"image_id": image_id, "split": split, "png": encode_labels(labels)})
+    def add(self, image_id: str, split: str, png: bytes) -> None:
+        """Add one map of `encode_labels`; maps come in the order of `images.parquet`."""
+        self._pending.append({"image_id": image_id, "split": split, "png": png})
         if len(self._pending) == PER_SHARD:
             self.flush()
 

@@ -24,6 +24,7 @@ from pipeline.features.shards import shard_name, write_shard
 from pipeline.features.standardising import Moments, Standardiser
 from pipeline.features.store import FeatureStore
 from pipeline.params import ExtractParams
+from pipeline.runtime.distributed import ALONE, Ranks
 
 Load = Callable[[list[list[int]]], Iterator[Batch]]
 ROW_BYTES = 32  # of a Parquet row beside its vector: id, position, box
@@ -58,6 +59,7 @@ def extract_features(
     metadata: Mapping[str, Any],
     check_stop: Callable[[], None],
     log: logging.Logger,
+    ranks: Ranks = ALONE,
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Extract features of all levels; memory does not grow with the number of images.
 
@@ -72,9 +74,11 @@ def extract_features(
         metadata: Plain values noted in every shard.
         check_stop: Raises to interrupt; called between batches.
         log: For one line when features are known already, and one about images that were given up.
+        ranks: The processes that share the first pass, batch by batch; the first one does the rest.
 
     Returns:
-        Rows of each file, by its name below `out`; and counts of images, cells, bad images and zero vectors.
+        Rows of each file, by its name below `out`; and counts of images, cells, bad images and zero vectors. Nothing
+        in processes that only help.
 
     Raises:
         InputError: The disk has too little space, no train image is usable, or features are not finite in more
@@ -86,11 +90,14 @@ def extract_features(
             f"extract.pca: {params.pca} components are more than the {dimension} channels of source {params.source}; "
             f"use at most {dimension}, or 0 for none"
         )
-    missing = _find_missing(images, store)
-    _require_space(images, len(missing), dimension, params, out, store.folder)
+    missing = ranks.broadcast(_find_missing(images, store) if ranks.is_first else [])
+    if ranks.is_first:
+        _require_space(images, len(missing), dimension, params, out, store.folder)
     if len(store):
         log.info("going on: the features of %d of %d images are known", len(images.ids) - len(missing), len(images.ids))
-    _encode(images, missing, load, encode, dimension, params, store, check_stop)
+    _encode(images, missing, load, encode, dimension, params, store, check_stop, ranks)
+    if not ranks.is_first:
+        return {}, {}
     shards = _cut(len(images.ids), params.shard_images)
     bad, standardisers = _fit(images, shards, dimension, params, store, check_stop)
     if bad:
@@ -140,26 +147,30 @@ def _encode(
     params: ExtractParams,
     store: FeatureStore,
     check_stop: Callable[[], None],
+    ranks: Ranks,
 ) -> None:
     batches = shape_batches([images.sizes[index] for index in missing], params.batch_size, None)
     batches = [[missing[position] for position in batch] for batch in batches]
     cells = sum(level * level for level in params.levels)
-    loaded = load(batches)
+    own = ranks.own(batches)
+
+    def encode_own() -> Iterator[np.ndarray]:
+        for batch, (indices, frames) in zip(own, load(own), strict=True):
+            if indices != batch:
+                raise ValueError(f"asked for the frames {batch}, was given {indices}")
+            vectors = encode_cells(
+                fill_batch(frames, params.batch_size), params.levels, encode, mode=params.mode, check_stop=check_stop
+            )
+            yield vectors[: len(batch)].numpy().reshape(len(batch), cells, dimension)
+
     keys: list[str] = []
     waiting: list[np.ndarray] = []
     failed = 0
-    for batch in batches:
-        indices, frames = next(loaded)
-        if indices != batch:
-            raise ValueError(f"asked for the frames {batch}, was given {indices}")
-        vectors = encode_cells(
-            fill_batch(frames, params.batch_size), params.levels, encode, mode=params.mode, check_stop=check_stop
-        )
-        found = vectors[: len(batch)].numpy().reshape(len(batch), cells, dimension)
+    for batch, found in zip(batches, ranks.gather_in_turn(encode_own(), len(batches)), strict=ranks.is_first):
         failed += len(_non_finite(found))
         if failed > params.max_bad_fraction * len(images.ids):
             position, level = _first_non_finite(found, params.levels)
-            raise _too_many_bad(images.ids[indices[position]], level, failed, len(images.ids), params)
+            raise _too_many_bad(images.ids[batch[position]], level, failed, len(images.ids), params)
         keys += [images.keys[index] for index in batch]
         waiting.append(found)
         if len(keys) >= params.shard_images or batch is batches[-1]:

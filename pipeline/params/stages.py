@@ -209,6 +209,7 @@ class RunParams(Group):
     """How to run; no stage depends on it."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+    processes: Count
     threads: Natural
     workers: Natural
     cache_mb: Natural

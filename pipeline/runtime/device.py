@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ParamsError
 from pipeline.params import Precision, RunParams
+from pipeline.runtime.distributed import read_ranks
 from pipeline.runtime.logs import get_logger
 
 if TYPE_CHECKING:
@@ -31,10 +32,20 @@ def resolve_device(run: RunParams) -> torch.device:
     import torch
 
     torch.set_num_threads(thread_count(run))
+    ranks = read_ranks()
     name = run.device
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        mps = ranks.is_alone and torch.backends.mps.is_available()  # torch connects no processes on MPS
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
         log.info("run.device auto: computing on %s", name)
+    if ranks.local_world > 1 and name != "cpu":
+        if name != "cuda" or ranks.local_world > torch.cuda.device_count():
+            raise ParamsError(
+                f"run.device: {ranks.local_world} processes on this host need a CUDA device each, and {name!r} gives "
+                f"{torch.cuda.device_count() if name == 'cuda' else 1}; start fewer, or set run.device to cuda or cpu"
+            )
+        name = f"cuda:{ranks.local_rank}"
+        torch.cuda.set_device(ranks.local_rank)  # where NCCL puts what it sends
     device = torch.device(name)
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise ParamsError(
@@ -47,10 +58,16 @@ def resolve_device(run: RunParams) -> torch.device:
 
 
 def thread_count(run: RunParams) -> int:
-    """CPU threads to use: `run.threads`, or as many as this process may run on."""
+    """CPU threads to use: `run.threads`, or this process's share of the cores that it may run on."""
     if run.threads:
         return run.threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // read_ranks().local_world)
+
+
+def cache_bytes(run: RunParams) -> int:
+    """Memory for the decoded frames of this process: its share of `run.cache_mb`."""
+    return run.cache_mb * 10**6 // read_ranks().local_world
 
 
 def uses_bf16(device: torch.device, precision: Precision) -> bool:

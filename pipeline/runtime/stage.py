@@ -11,6 +11,7 @@ import platform
 import resource
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,11 +21,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pipeline
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, LostProcessError, ParamsError, PipelineError
 from pipeline.params import Params, RunParams, load_params
 from pipeline.runtime.artifacts import MANIFEST, Artifact, ArtifactWriter, create_artifact, open_artifact
 from pipeline.runtime.device import thread_count
 from pipeline.runtime.digests import code_digest, file_digest, value_digest
+from pipeline.runtime.distributed import ALONE, Ranks, is_launched, joined, launch, read_ranks
 from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger, start_logging
@@ -43,11 +45,13 @@ class Stage:
         params: The parameter groups that the stage declared, and no others.
         run: How to run: device, threads, workers.
         inputs: Finished folders by path, opened and checked; single files are read by their path.
-        out: The folder under construction.
-        scratch: A private folder for resume state; it survives an interrupted run and goes with a finished one.
+        out: The folder under construction; of a process that only helps, one that is thrown away.
+        scratch: A private folder for resume state; it survives an interrupted run and goes with a finished one, but for
+            that of a process that only helps.
         stop: Where a long loop asks whether it should stop.
         counts: Numbers for the closing log line, such as images in, out and skipped.
         log: The stage's logger.
+        ranks: The place of this process among those that run the stage together.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Stage:
     stop: StopSignal
     log: logging.Logger
     counts: dict[str, int | float] = field(default_factory=dict)
+    ranks: Ranks = ALONE
 
 
 def run_stage(
@@ -69,6 +74,7 @@ def run_stage(
     inputs: tuple[str, ...] = (),
     out: str,
     unlisted: tuple[str, ...] = (),
+    shared: bool = False,
 ) -> None:
     """Run one stage from the project's root and end the process with the right exit code on failure.
 
@@ -79,27 +85,50 @@ def run_stage(
         inputs: Folders of earlier stages, or single files in them, relative to the project's root.
         out: The output folder.
         unlisted: Parts of the output that its manifest leaves out; see `create_artifact`.
+        shared: Whether the body knows what to do as one of several processes. If so, `run.processes` of them are
+            started here, unless torchrun did that.
 
     Raises:
         SystemExit: 2 for wrong parameters, 3 for wrong inputs, 130 or 143 after an interruption, 1 for a failed
-            training. Bugs keep their traceback.
+            training, 4 if another process of the run ended. Bugs keep their traceback.
     """
-    start_logging()
+    ranks = read_ranks()
+    start_logging(rank=ranks.rank)
     log = get_logger(name)
     started = time.monotonic()
     stop = StopSignal()
     try:
         _assert_local_code()
         params = load_params()
-        stop.install()
-        place = Path(out)
-        with hold(place.with_name(f".{place.name}.lock"), out, params.run.lock_timeout):
-            stage = _open_stage(name, params, groups, inputs, stop, log)
-            with create_artifact(place, unlisted=unlisted) as writer:
-                stage.out = writer
-                writer.notes.update(stage_notes(name, params, groups, stage.inputs))
-                body(stage)
-            shutil.rmtree(stage.scratch, ignore_errors=True)
+        if shared and params.run.processes > 1 and not is_launched():
+            main = sys.modules["__main__"].__spec__
+            if code := launch(main.name if main else f"stages.{name}", params.run.processes):
+                raise SystemExit(code)
+            return
+        if not (shared or ranks.is_alone):
+            raise ParamsError(f"stage {name} runs in one process; start it without torchrun")
+        with joined(ranks):
+            stop.install()
+            if not ranks.is_first:
+                with tempfile.TemporaryDirectory(prefix="fs4-") as folder:
+                    stage = _open_stage(name, params, groups, inputs, stop, log, ranks)
+                    stage.scratch = Path(folder)
+                    stage.out = ArtifactWriter(stage.scratch / "out")
+                    stage.out.path.mkdir()
+                    stage.out.notes.update(stage_notes(name, params, groups, stage.inputs))
+                    body(stage)
+                return
+            place = Path(out)
+            with hold(place.with_name(f".{place.name}.lock"), out, params.run.lock_timeout):
+                stage = _open_stage(name, params, groups, inputs, stop, log, ranks)
+                with create_artifact(place, unlisted=unlisted) as writer:
+                    stage.out = writer
+                    writer.notes.update(stage_notes(name, params, groups, stage.inputs))
+                    body(stage)
+                shutil.rmtree(stage.scratch, ignore_errors=True)
+    except LostProcessError as error:
+        log.warning("%s; run again to go on from what is finished", error)
+        raise SystemExit(error.exit_code) from None
     except PipelineError as error:
         log.error("%s", error)
         raise SystemExit(error.exit_code) from None
@@ -144,6 +173,7 @@ def _open_stage(
     inputs: tuple[str, ...],
     stop: StopSignal,
     log: logging.Logger,
+    ranks: Ranks,
 ) -> Stage:
     opened: dict[str, Artifact] = {}
     digests: dict[str, str] = {}
@@ -156,23 +186,24 @@ def _open_stage(
             opened[path.as_posix()] = artifact = open_artifact(path)
             digests[path.as_posix()] = file_digest(path / MANIFEST)
             _warn_of_other_versions(artifact, log)
-    fingerprint = value_digest([stage_notes(name, params, groups, opened), digests, code_digest()])
+    fingerprint = value_digest([stage_notes(name, params, groups, opened), digests, code_digest(), ranks.world])
     scratch = SCRATCH / "scratch" / name / fingerprint[:16]
     others = [path for path in scratch.parent.glob("*/*") if path.parent != scratch]
     if others:
         log.info(
-            "not used: unfinished work of other runs (%d files) in %s (other parameters, inputs or code)",
+            "not used: unfinished work of other runs (%d files) in %s (other parameters, inputs, code or processes)",
             len(others),
             scratch.parent,
         )
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
+        if ranks.is_first:
+            scratch.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"{scratch}: cannot be made ({error.strerror}); free some space or make {SCRATCH} writable"
         ) from None
     allowed = SimpleNamespace(**{group: getattr(params, group) for group in groups})
-    return Stage(name, allowed, params.run, opened, ArtifactWriter(scratch), scratch, stop, log)
+    return Stage(name, allowed, params.run, opened, ArtifactWriter(scratch), scratch, stop, log, ranks=ranks)
 
 
 def _warn_of_other_versions(artifact: Artifact, log: logging.Logger) -> None:

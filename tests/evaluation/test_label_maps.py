@@ -40,7 +40,7 @@ def fill(folder, count: int, per_shard: int, monkeypatch) -> dict[str, int]:
     with create_artifact(folder) as writer:
         maps = LabelMapWriter(writer.path, writer.rows)
         for number in range(count):
-            maps.add(f"train/{number}.png", "train", np.full((4, 6), number))
+            maps.add(f"train/{number}.png", "train", encode_labels(np.full((4, 6), number)))
         maps.flush()
         return dict(writer.rows)
 

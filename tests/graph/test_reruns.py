@@ -7,6 +7,7 @@ from tests.graph.project import STAGES, Project, stages_restored, stages_run
 pytestmark = pytest.mark.graph
 
 OTHER_RUN = {
+    "processes": 2,
     "threads": 2,
     "workers": 1,
     "cache_mb": 1,

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline.data.classes import load_classes
 from pipeline.errors import InputError, ParamsError
-from pipeline.evaluation.label_maps import LabelMapWriter
+from pipeline.evaluation.label_maps import LabelMapWriter, encode_labels
 from pipeline.labels.names import read_names, write_names
 from pipeline.labels.naming import EVALUATION, name_clusters
 from pipeline.runtime.artifacts import create_artifact, open_artifact, write_json
@@ -23,7 +23,7 @@ def write_evaluation(digest: str = "0123456789abcdefgh", classes=("sky", 'a "b"\
         writer.notes |= {"stage": "evaluate", "inputs": {"data/segmenter": digest}}
         maps = LabelMapWriter(writer.path, writer.rows)
         for image_id, labels in zip(IDS, MAPS, strict=True):
-            maps.add(image_id, image_id.split("/")[0], labels)
+            maps.add(image_id, image_id.split("/")[0], encode_labels(labels))
         maps.flush()
         entries = [
             {"cluster": cluster, "pixels": 10 * cluster, "share": 100 * cluster / 6, "class": classes[cluster]}

@@ -43,7 +43,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         values |= {"shard_images": 3, "precision": "fp32", "max_bad_fraction": 0.0}
         params = SimpleNamespace(extract=ExtractParams.model_validate(values))
         settings = RunParams(
-            device="cpu", threads=1, workers=0, cache_mb=0, checkpoint_steps=0, keep_features=keep, lock_timeout=0.0
+            device="cpu",
+            processes=1,
+            threads=1,
+            workers=0,
+            cache_mb=0,
+            checkpoint_steps=0,
+            keep_features=keep,
+            lock_timeout=0.0,
         )
         backbone = {BACKBONE: open_artifact(Path(BACKBONE))}
         with create_artifact(Path("data/features")) as out:
