@@ -139,7 +139,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
 
     views = 1 if train.one_view else 2
     epochs = train.epochs * train.rounds
-    pretext = 0 if params.pretrain.method == "none" else params.pretrain.epochs
+    pretext = 0 if params.pretrain.method in ("none", "checkpoint") else params.pretrain.epochs
     seconds = {
         "prepare": rates.decode * images,
         "pretrain": passes(train_images, pretext) * (pretext > 0) + 2 * rates.pretext * train_images * pretext,
