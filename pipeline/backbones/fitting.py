@@ -81,7 +81,7 @@ def _reshape(key: str, value: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
 def _layer_scales(given: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """Weights and biases by the layer scale that multiplies their output, in a ViT (as in DINOv2)."""
     layers = {"ls1": "attn.proj", "ls2": "mlp.fc2"}
-    scales = {}
+    scales: dict[str, str] = {}
     for key in given:
         if found := re.fullmatch(r"(stages\.\d+)\.(ls[12])\.gamma", key):
             scales |= {f"{found[1]}.{layers[found[2]]}.{part}": key for part in ("weight", "bias")}

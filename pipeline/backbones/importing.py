@@ -18,7 +18,12 @@ MIN_SHARE = 0.95
 SHOWN = 8
 _HEADS = ("fc.weight", "head.weight", "head.fc.weight", "heads.head.weight", "classifier.weight", "classifier.2.weight")
 _SELF_SUPERVISED = ("encoder_q.", "encoder_k.", "base_encoder.", "momentum_encoder.", "teacher.", "student.")
-_SECOND = ("encoder_k.", "momentum_encoder.", "student.")  # of two networks in a file, the one that is not meant
+_SECOND = (
+    "encoder_k.",
+    "momentum_encoder.",
+    "student.",
+    "appearance.",
+)  # of two networks in a file, the one that is not meant
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ def test_a_convnext_in_every_layout_computes_what_it_did(tmp_path, rename, layou
         assert set(saved) == set(without(timm.create_model("convnext_tiny", pretrained=False).state_dict(), "head."))
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "convnext_tiny"])
+@pytest.mark.parametrize("backbone", ["resnet18", "convnext_tiny", "vit_small_patch16"])
 def test_our_own_weights_bring_their_decoder(tmp_path, backbone):
     start = build_encoder(backbone, 8, seed=5).eval()
     save_weights(start, tmp_path / "w.safetensors")
@@ -211,9 +211,9 @@ def test_our_own_weights_bring_their_decoder(tmp_path, backbone):
         assert torch.equal(encoder(IMAGES), start(IMAGES))
     assert (report.layout, report.decoder, report.prefix) == ("FS4", True, "backbone.")
     other_width = build_encoder(backbone, 16, seed=0).eval()
-    before = other_width.decoder.state_dict()["laterals.0.weight"].clone()
+    before = [weight.clone() for weight in other_width.decoder.parameters()]
     assert not import_weights(other_width, tmp_path / "w.safetensors", allow_supervised=False).decoder
-    assert torch.equal(other_width.decoder.state_dict()["laterals.0.weight"], before)
+    assert all(map(torch.equal, other_width.decoder.parameters(), before))
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "state_dict."])
@@ -260,6 +260,14 @@ def test_values_that_are_not_finite_are_refused(tmp_path, resnet):
     torch.save(body | {"bn1.weight": torch.full((64,), float("nan"))}, tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"stem\.1\.weight has values that are not finite"):
         imported(tmp_path / "w.pth")
+
+
+def test_of_a_segmenter_the_trained_network_is_taken_and_not_its_frozen_start(tmp_path):
+    start, trained = (build_encoder("resnet18", 8, seed=seed).state_dict() for seed in (1, 2))
+    save_file(under("appearance.encoder.", start) | under("encoder.", trained), tmp_path / "w.safetensors")
+    encoder, report, _ = imported(tmp_path / "w.safetensors")
+    assert report.prefix == "encoder.backbone."
+    assert all(torch.equal(value, trained[key]) for key, value in encoder.state_dict().items())
 
 
 def test_vits_that_only_look_alike_are_refused(tmp_path, vit):
