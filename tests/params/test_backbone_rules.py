@@ -1,4 +1,5 @@
 import copy
+import subprocess
 
 import pytest
 
@@ -42,5 +43,8 @@ def test_every_training_method_may_start_from_a_checkpoint():
         assert parse_params(with_pretrain(method=method, checkpoint="/w.pth", allow_supervised_init=True))
 
 
-def test_the_file_that_stands_for_none_is_empty():
-    assert (ROOT / NO_CHECKPOINT).read_bytes() == b""
+def test_the_file_that_stands_for_none_is_part_of_the_project():
+    # not empty: DVC would warn of it at every run
+    assert (ROOT / NO_CHECKPOINT).stat().st_size
+    listed = subprocess.run(["git", "ls-files", NO_CHECKPOINT], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    assert listed.stdout
