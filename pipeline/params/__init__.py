@@ -14,6 +14,7 @@ from pipeline.params.stages import (
     PggParams,
     PretrainParams,
     ProbeParams,
+    RefineParams,
     ReportParams,
     RunParams,
     ScenesParams,
@@ -27,10 +28,11 @@ from pipeline.params.train import (
     PyramidLossParams,
     TrainParams,
 )
-from pipeline.params.types import STRIDE, Group, MapSource, Precision
+from pipeline.params.types import NO_CHECKPOINT, STRIDE, Group, MapSource, Precision
 from pipeline.params.whole import Params
 
 __all__ = [
+    "NO_CHECKPOINT",
     "STRIDE",
     "AppearanceSource",
     "AssignmentParams",
@@ -50,6 +52,7 @@ __all__ = [
     "PretrainParams",
     "ProbeParams",
     "PyramidLossParams",
+    "RefineParams",
     "ReportParams",
     "RunParams",
     "ScenesParams",
