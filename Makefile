@@ -58,5 +58,5 @@ format: env ## mend what the formatter and the linter can mend
 	ruff format .
 	ruff check --fix .
 
-clean: env ## remove resume state and live curves of unfinished runs
+clean: env ## remove resume state and live curves of unfinished runs, and kept features
 	fs4 clean
