@@ -54,9 +54,9 @@ def test_the_results_are_there(labelled: tuple[Project, str]) -> None:
 
 def test_a_second_run_does_nothing_and_one_more_entry_runs_alone(labelled: tuple[Project, str], tmp_path: Path) -> None:
     project = labelled[0].duplicate(tmp_path / "project")
-    before = project.digests(*OUTS, *OPTIONAL)
+    before = project.digests(*OUTS, *PLACES)
     assert stages_run(project.dvc("repro")) == []
-    assert project.digests(*OUTS, *OPTIONAL) == before
+    assert project.digests(*OUTS, *PLACES) == before
     output = project.dvc("exp", "run", "-S", "optional.finetune=[backbone,segmenter]")
     assert stages_run(output) == ["finetune@backbone"]
     assert project.digests(*OUTS, *PLACES) == before
