@@ -1,5 +1,6 @@
 """Trains the segmenter: pixel clustering in two views, guided by pyramid pseudo labels."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def train(stage: Stage) -> None:
         stop=stage.stop,
         log=stage.log,
     )
-    save_segmenter(segmenter, stage.out.path, {"k": params.k, "final_clustering": clustering.statistics})
+    notes = {"k": params.k, "frame": asdict(table.frame), "final_clustering": clustering.statistics}
+    save_segmenter(segmenter, stage.out.path, notes)
     save_draws(clustering, stage.out.path)
     curves.write(stage.out.path / "curves.csv")
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows), "clusters": params.k}
