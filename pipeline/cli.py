@@ -154,6 +154,17 @@ def name(
 
 
 @app.command()
+def report(
+    names: Annotated[Path, typer.Option(help="A names file, as `fs4 name` writes it.")] = Path("names.yaml"),
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("data/labels/report.html"),
+) -> None:
+    """Write the report once more, with names of the clusters; the page of stage report stays as it is."""
+    from pipeline.report.named_report import write_named_report
+
+    typer.echo(write_named_report(names, out, load_params().report))
+
+
+@app.command()
 def labels_report(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("data/labels/index.html"),
 ) -> None:

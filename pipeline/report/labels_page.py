@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.report.rendering import page_templates
 from pipeline.runtime.artifacts import open_artifact, replace_file
+from pipeline.runtime.places import check_page
 
 PROBES, CURVES = Path("data/probe"), Path("data/finetune")
 WIDTH, HEIGHT = 640, 240  # units of a drawing; the page scales it
@@ -46,8 +47,10 @@ def write_labels_page(out: Path) -> Path:
         out: The HTML file.
 
     Raises:
-        InputError: Neither stage has run.
+        InputError: Neither stage has run, or the file would lie in a finished output.
+        ParamsError: The file does not end in .html.
     """
+    check_page(out, "--out")
     probes, curves = _read(PROBES, "probe.json"), _read(CURVES, "curve.json")
     if not probes and not curves:
         raise InputError(
