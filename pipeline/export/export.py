@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,12 @@ import torch
 
 from pipeline.data.loading import FrameDataset
 from pipeline.data.manifest import ImageRow, read_images
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, ParamsError, PipelineError
 from pipeline.export.card import write_card
-from pipeline.export.graph import Output, build_graph
-from pipeline.export.onnx_files import OPSET, open_notes, quantise, require_onnx, simplify, spare_choices, write_onnx
-from pipeline.export.parity import THREADS, Agreement, measure_agreement, measure_latencies, run_onnx, run_torch
+from pipeline.export.figures import REQUIRED, figures_table, gather_figures
+from pipeline.export.graph import OUTPUTS, build_graph
+from pipeline.export.onnx_files import OPSET, quantise, require_onnx, simplify, spare_choices, write_onnx
+from pipeline.export.parity import Agreement, measure_agreement, measure_latencies, run_onnx, run_torch
 from pipeline.export.predict import check_folder
 from pipeline.labels.names import load_names, segmentation_by
 from pipeline.params import STRIDE
@@ -28,7 +28,6 @@ from pipeline.segmentation.model import Segmenter, load_segmenter
 
 log = get_logger("export")
 MAKER = "fs4 export"
-REQUIRED = {"model.onnx": 99.9, "model-int8.onnx": 98.0}  # percent of the pixels labelled alike
 CACHE = 512 * 10**6  # bytes of decoded images
 
 
@@ -45,7 +44,7 @@ class ExportOptions:
         keep: Whether files are kept that fail the comparison.
     """
 
-    output: Output
+    output: str
     names: Path | None
     int8: bool
     calibration: int
@@ -67,9 +66,12 @@ def export_model(model: Path, prepared: Path, evaluation: Path, out: Path, optio
         The figures as a table.
 
     Raises:
+        ParamsError: An option has no use, or the names file is wrong.
         InputError: A library or an input is missing, or `out` holds something else.
         PipelineError: Too few pixels are labelled alike.
     """
+    if options.output not in OUTPUTS:
+        raise ParamsError(f"--output {options.output}: give {' or '.join(OUTPUTS)}")
     require_onnx()
     check_folder(out, MAKER)
     artifact = open_artifact(model)
@@ -99,7 +101,7 @@ def export_model(model: Path, prepared: Path, evaluation: Path, out: Path, optio
         latencies = measure_latencies(segmenter, files, dataset[compared[0]].numpy())
         sizes = {"torch": artifact.file("weights.safetensors").stat().st_size}
         sizes |= {file.name: file.stat().st_size for file in files}
-        figures = _figures(agreements, latencies, sizes, dataset.sizes[compared[0]])
+        figures = gather_figures(agreements, latencies, sizes, dataset.sizes[compared[0]])
         figures["int8_nodes_in_fp32"] = spared
         failed = [name for name, found in agreements.items() if found.share < REQUIRED[name]]
         write_json(writer.path / "figures.json", figures | {"passed": not failed})
@@ -120,16 +122,6 @@ def choose_images(rows: Sequence[ImageRow], calibration: int, images: int) -> tu
     if not train:
         raise InputError("no train images in the table of stage prepare; run `dvc repro prepare`")
     return _spread(train, calibration), _spread(val or train, images or len(rows))
-
-
-def figures_table(figures: dict[str, Any]) -> str:
-    """The figures as a Markdown table."""
-    heads = ["model", "MB", *(f"ms, {count} thread{'s' * (count > 1)}" for count in THREADS), "labels as torch, %"]
-    rows = [heads, ["---"] * len(heads)]
-    for name, entry in figures["models"].items():
-        share = "–" if entry["agreement"] is None else f"{entry['agreement']:.3f}"
-        rows.append([name, f"{entry['bytes'] / 1e6:.1f}", *(f"{value:.1f}" for value in entry["ms"]), share])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _quantise(target: Path, source: Path, dataset: FrameDataset, train: list[int], reference: Any) -> int:
@@ -166,33 +158,6 @@ def _notes(artifact: Artifact, segmenter: Segmenter, options: ExportOptions, res
         "multiple_of": STRIDE,
         "input": "uint8 (batch, channels, height, width), RGB, 0..255; normalised inside",
         "output": options.output,
-    }
-
-
-def _figures(
-    agreements: dict[str, Agreement],
-    latencies: dict[str, list[float]],
-    sizes: dict[str, int],
-    shape: tuple[int, int],
-) -> dict[str, Any]:
-    models = {}
-    for name, milliseconds in latencies.items():
-        found = agreements.get(name)
-        models[name] = {
-            "agreement": found.share if found else None,
-            "required": REQUIRED.get(name),
-            "bytes": sizes[name],
-            "ms": milliseconds,
-        }
-    first = next(iter(agreements.values()))
-    return {
-        "models": models,
-        "images": first.images,
-        "pixels": first.pixels,
-        "latency_of": f"one image of {shape[1]} x {shape[0]} px",
-        "threads": list(THREADS),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "opset": OPSET,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from pipeline.segmentation.cae import ContextAwareEmbedding
 from pipeline.segmentation.cae.appearance import MIN_SPREAD, ColourAppearance
 from pipeline.segmentation.model import Segmenter
 
-Output = Literal["labels", "logits"]
+OUTPUTS = ("labels", "logits")
 
 
 class GraphColours(nn.Module):
@@ -38,7 +37,7 @@ class GraphColours(nn.Module):
 class PixelSegmenter(nn.Module):
     """From uint8 images (B, C, H, W), H and W multiples of 32, to labels int64 (B, H, W) or logits (B, K, H, W)."""
 
-    def __init__(self, segmenter: Segmenter, output: Output) -> None:
+    def __init__(self, segmenter: Segmenter, output: str) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.output = output
@@ -50,7 +49,7 @@ class PixelSegmenter(nn.Module):
         return scores.argmax(1) if self.output == "labels" else scores
 
 
-def build_graph(segmenter: Segmenter, output: Output, channels: int = 3) -> PixelSegmenter:
+def build_graph(segmenter: Segmenter, output: str, channels: int = 3) -> PixelSegmenter:
     """Make an equal network that a graph for images of any size can hold.
 
     Args:

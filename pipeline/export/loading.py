@@ -80,9 +80,7 @@ class LoadedSegmenter:
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
     @torch.inference_mode()
-    def label_batch(
-        self, scaled: torch.Tensor, sizes: list[tuple[int, int]]
-    ) -> list[NDArray[np.unsignedinteger]]:
+    def label_batch(self, scaled: torch.Tensor, sizes: list[tuple[int, int]]) -> list[NDArray[np.unsignedinteger]]:
         """Label images that have the same size after scaling.
 
         Args:
@@ -159,9 +157,7 @@ def load_segmenter(
         raise InputError(f"{artifact.path}: takes images of other channels than RGB, which is not supported here")
     if resize < 0 or window < 0 or window % STRIDE:
         raise ParamsError(f"resize {resize}, window {window}: give positive numbers, and a window in multiples of 32")
-    return LoadedSegmenter(
-        network, artifact, resize=resize, window=window, device=_device(device), precision=precision
-    )
+    return LoadedSegmenter(network, artifact, resize=resize, window=window, device=_device(device), precision=precision)
 
 
 def read_pixels(path: Path, resize: int, max_pixels: int) -> NDArray[np.uint8]:

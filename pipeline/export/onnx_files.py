@@ -79,9 +79,7 @@ def write_onnx(graph: PixelSegmenter, path: Path, *, channels: int, notes: dict[
         program.save(path, external_data=False)
 
 
-def quantise(
-    source: Path, target: Path, frames: Iterable[np.ndarray], *, spared: Collection[str] = ()
-) -> None:
+def quantise(source: Path, target: Path, frames: Iterable[np.ndarray], *, spared: Collection[str] = ()) -> None:
     """Make a copy whose weighted sums are computed in 8 bits (QDQ, one scale per channel of a weight).
 
     Args:
@@ -128,6 +126,10 @@ def simplify(source: Path, target: Path) -> None:
     notes = onnx.load(source, load_external_data=False).metadata_props
     del model.metadata_props[:]
     model.metadata_props.extend(notes)
+    used = {node.domain for node in model.graph.node}
+    domains = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(domains)
     onnx.save(model, target)
 
 

@@ -37,6 +37,7 @@ class PredictionWriter:
         self._annotations = 0
 
     def __enter__(self) -> PredictionWriter:
+        """Start the tables."""
         write_legend(self._folder, list_legend(self._names))
         self._areas: TextIO = (self._folder / "areas.csv").open("w", encoding="utf-8", newline="")
         self._table = csv.writer(self._areas)
@@ -48,6 +49,7 @@ class PredictionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the tables."""
         categories = [{"id": place, "name": name} for place, name in enumerate(self._names.distinct)]
         rest = {"images": self._images, "categories": categories}
         self._coco.write("],\n" + json.dumps(rest)[1:] + "\n")

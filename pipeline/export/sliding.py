@@ -45,9 +45,7 @@ def blend_weights(starts: Sequence[int], length: int, size: int, overlap: int) -
     total = torch.zeros(size)
     for start, weight in zip(starts, weights, strict=True):
         total[start : start + length] += weight
-    return torch.stack(
-        [weight / total[start : start + length] for start, weight in zip(starts, weights, strict=True)]
-    )
+    return torch.stack([weight / total[start : start + length] for start, weight in zip(starts, weights, strict=True)])
 
 
 def iterate_strips(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,21 +39,19 @@ def list_images(arguments: Sequence[str], out: Path) -> list[ImageFile]:
     Raises:
         InputError: An argument names nothing, or no image was found.
     """
-    results = os.path.abspath(out)
-    paths: dict[str, None] = {}
-    roots: list[str] = []
+    results = _absolute(out)
+    paths: dict[Path, None] = {}
+    roots: list[Path] = []
     for argument in arguments:
         for place in _expand(argument):
-            found = [path for path in _files_of(place) if not _lies_in(path, results)]
+            found = [path for path in _files_of(place) if results not in path.parents]
             paths |= dict.fromkeys(found)
-            roots += [os.path.abspath(place) if place.is_dir() else os.path.dirname(path) for path in found[:1]]
+            roots += [_absolute(place) if place.is_dir() else path.parent for path in found[:1]]
     if not paths:
         raise InputError(f"{' '.join(arguments)}: no images here ({', '.join(SUFFIXES)})")
-    common = Path(os.path.commonpath(roots))
-    shown = [_as_text(Path(path).relative_to(common)) for path in paths]
-    return [
-        ImageFile(Path(path), text, name) for path, text, name in zip(paths, shown, name_results(shown), strict=True)
-    ]
+    common = os.path.commonpath(roots)
+    shown = [_as_text(path.relative_to(common)) for path in paths]
+    return [ImageFile(path, text, name) for path, text, name in zip(paths, shown, name_results(shown), strict=True)]
 
 
 def name_results(shown: Sequence[str]) -> list[str]:
@@ -89,22 +86,22 @@ def _candidates(path: str) -> Iterator[str]:
 
 
 def _expand(argument: str) -> list[Path]:
-    if Path(argument).exists():
-        return [Path(argument)]
-    if not glob.has_magic(argument):
+    place = Path(argument)
+    if place.exists():
+        return [place]
+    if not any(sign in argument for sign in "*?["):
         raise InputError(f"{argument}: does not exist; give images, folders or patterns in quotes")
-    places = [Path(place) for place in sorted(glob.glob(argument, recursive=True))]
+    places = sorted(Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))
     if not places:
         raise InputError(f"{argument}: no file matches this pattern")
     return places
 
 
-def _files_of(place: Path) -> list[str]:
-    """Absolute paths; links are not followed, so that a result's name comes from the path as given."""
+def _files_of(place: Path) -> list[Path]:
     if not place.is_dir():
-        return [os.path.abspath(place)]
+        return [_absolute(place)]
     return sorted(
-        os.path.abspath(path)
+        _absolute(path)
         for path in place.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and path.is_file()
@@ -112,8 +109,9 @@ def _files_of(place: Path) -> list[str]:
     )
 
 
-def _lies_in(path: str, folder: str) -> bool:
-    return os.path.commonpath([path, folder]) == folder
+def _absolute(path: Path) -> Path:
+    """Without `..`; links are not followed, so that a result's name comes from the path as given."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _as_text(path: Path) -> str:
