@@ -91,7 +91,7 @@ class LoadedSegmenter:
             As `label`, for each image.
         """
         labellers: list[Labeller] = []
-        overlap = self.window // 4 // STRIDE * STRIDE
+        overlap = min(max(self.window // 4 // STRIDE, 1) * STRIDE, self.window - STRIDE)
         for strip in iterate_strips(self._score, scaled, window=self.window, overlap=overlap):
             if not labellers:
                 rows = scaled.shape[2] * strip.shape[3] // scaled.shape[3]
