@@ -18,7 +18,7 @@ LIMITS = (
     "Segmenters without labels are far less accurate than trained ones, above all for small things; look at the "
     "results on your own images before you rely on them.",
     "The model knows images like those that it was trained on, at their scale: bring the short side of an image to "
-    "the size below, and both sides to multiples of 32.",
+    "the size above, and both sides to multiples of 32.",
     "Not for decisions about people, or where a mistake does harm.",
 )
 
@@ -64,7 +64,7 @@ def write_card(
         _evaluation_text(model, evaluation),
         "## The exported files",
         f"Compared with the trained model on {figures['images']} images ({figures['pixels']} pixels); latency of "
-        f"{figures['latency_of']}, median, CPU with {figures['cores']} cores.",
+        f"{figures['latency_of']}, median, on the CPU.",
         figures_table(figures),
         "## Limits",
         "\n".join(f"- {limit}" for limit in LIMITS),
@@ -75,9 +75,10 @@ def write_card(
 def escape(text: object) -> str:
     """Text that Markdown shows as it is: on one line, without markup, links or HTML."""
     line = " ".join(str(text).split())
-    # `html` last would escape its own ampersands; entities hold no character that Markdown takes for markup but `#`
-    marked = re.sub(r"([\\`*_{}\[\]()#+\-.!|~:])", r"\\\1", line)
-    return html.escape(marked, quote=False)
+    line = re.sub(r"([\\`*_{}\[\]()#|~!@])", r"\\\1", line)
+    line = re.sub(r"^([-+]|\d+\.)", lambda found: found[0][:-1] + "\\" + found[0][-1], line)  # no list in a list
+    line = re.sub(r"(://|\bwww\.)", lambda found: found[0][:-1] + "\\" + found[0][-1], line)  # no link by itself
+    return html.escape(line, quote=False)
 
 
 def _listing(*entries: tuple[str, object]) -> str:
@@ -92,7 +93,7 @@ def _context(cae: dict[str, Any]) -> str:
 
 def _labels_text(sidecar: dict[str, Any]) -> str:
     if sidecar.get("labels_used", True):
-        return "**Labels were used** in training this model."
+        return "**Labels were used**, in training or in the weights that it started from."
     return "None: neither labels nor weights pre-trained with labels were used in training."
 
 

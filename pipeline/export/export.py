@@ -151,7 +151,7 @@ def _notes(artifact: Artifact, segmenter: Segmenter, options: ExportOptions, res
     names: Sequence[str] = [f"cluster {cluster}" for cluster in range(segmenter.k)]
     if options.names:
         names = load_names(options.names, segmenter.k, segmentation).of_cluster
-    return {
+    notes = {
         "segmentation": segmentation,
         "names": list(names),
         "resize": resize,
@@ -159,6 +159,10 @@ def _notes(artifact: Artifact, segmenter: Segmenter, options: ExportOptions, res
         "input": "uint8 (batch, channels, height, width), RGB, 0..255; normalised inside",
         "output": options.output,
     }
+    if inputs := segmenter.architecture["encoder"].get("inputs"):
+        text = "uint8 (batch, channels, height, width), each channel scaled from low..high of `inputs` to 0..255"
+        notes |= {"inputs": inputs, "input": text}
+    return notes
 
 
 def _spread(indices: list[int], count: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from pipeline.export.onnx_files import OPSET
@@ -51,6 +50,5 @@ def gather_figures(
         "pixels": first.pixels,
         "latency_of": f"one image of {shape[1]} x {shape[0]} px",
         "threads": list(THREADS),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "opset": OPSET,
     }

@@ -136,6 +136,7 @@ def test_the_card_tells_what_matters_and_escapes_what_it_did_not_write(exported)
     assert "| mIoU, % | 12.3 |" in card
     assert "<" not in card
     assert "](http" not in card
+    assert "://" not in card
     assert re.search(r"^2\. \\\| pipe \\\| \\`code\\`$", card, re.MULTILINE)
     assert r"| &lt;b&gt;sky | 1.5 |" in card
     assert r"| none | – |" in card
