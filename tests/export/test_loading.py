@@ -14,7 +14,7 @@ from pipeline.errors import InputError, ParamsError
 from pipeline.export.loading import LoadedSegmenter, load_segmenter, scaled_size
 from pipeline.runtime.artifacts import create_artifact, open_artifact, write_json
 from pipeline.segmentation.inference import segment_images
-from tests.export.conftest import K, RESIZE, make_photo, make_segmenter, save, write_photo
+from tests.export.conftest import RESIZE, K, make_photo, make_segmenter, save, write_photo
 
 CPU = torch.device("cpu")
 

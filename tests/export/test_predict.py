@@ -88,7 +88,7 @@ def test_names_merge_clusters_and_stay_harmless(loaded):
     predict(loaded, names=names, overlays=False)
     legend = json.loads(Path("out/legend.json").read_text())
     assert [entry["clusters"] for entry in legend] == [[0], [1, 2], [3]]
-    assert {row["name"] for row in read_table("out/areas.csv")} == {"'=HYPERLINK(\"x\")", "road", "../<b>"}
+    assert {row["name"] for row in read_table("out/areas.csv")} == {'\'=HYPERLINK("x")', "road", "../<b>"}
     with Image.open("out/labels/a/1.png") as picture:
         assert (np.asarray(picture) == np.array([0, 1, 1, 2])[loaded.label("in/a/1.png")]).all()
     assert sorted(path.name for path in Path("out").iterdir()) == [
@@ -135,9 +135,7 @@ def test_broken_files_are_listed_and_the_others_done(loaded):
     assert sorted(path.name for path in Path("out/labels").rglob("*.png")) == ["1.png", "1.png", "2.png"]
     assert len(COCO("out/coco.json").getImgIds()) == 3
     with pytest.raises(InputError, match=r"1 of 1 .*; nothing was written"):
-        predict_images(
-            ["in/b/0.png"], loaded, Path("new"), names=None, batch_size=1, max_pixels=10**6, overlays=True
-        )
+        predict_images(["in/b/0.png"], loaded, Path("new"), names=None, batch_size=1, max_pixels=10**6, overlays=True)
     assert not Path("new").exists()
 
 

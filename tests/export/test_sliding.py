@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ def test_windows_cover_a_side_and_share_at_least_the_overlap(size, window, overl
     length = min(window, size)
     assert starts[0] == 0
     assert starts[-1] + length == size
-    for one, next_ in zip(starts, starts[1:], strict=False):
+    for one, next_ in itertools.pairwise(starts):
         assert next_ % 32 == 0
         assert one < next_ <= one + length - overlap
     weights = blend_weights([s // 4 for s in starts], length // 4, size // 4, overlap // 4)

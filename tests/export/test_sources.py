@@ -49,7 +49,7 @@ def test_patterns_are_expanded_where_the_shell_did_not(tmp_path):
 def test_a_file_that_was_named_is_tried_whatever_its_ending(tmp_path):
     touch(tmp_path, "scan")
     assert names("scan") == {"scan": "scan"}
-    with pytest.raises(InputError, match="gone.png: does not exist"):
+    with pytest.raises(InputError, match=r"gone\.png: does not exist"):
         names("gone.png")
 
 

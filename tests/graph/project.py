@@ -163,7 +163,7 @@ def copy_sources(root: Path) -> Project:
 
 
 def copy_environment(site: Path) -> dict[str, str]:
-    """Variables for commands: this Python first on the path, DVC's own files below `site`, none of the user's settings."""
+    """Variables for commands: this Python first on the path, DVC's own files below `site`, no settings of the user."""
     inherited = {
         key: value
         for key, value in os.environ.items()
