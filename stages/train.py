@@ -1,6 +1,5 @@
 """Trains the segmenter: pixel clustering in two views, guided by pyramid pseudo labels."""
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def train(stage: Stage) -> None:
         log=stage.log,
     )
     used = stage.inputs[BACKBONE].json("backbone.json")["labels_used"]
-    notes = {"k": params.k, "frame": asdict(table.frame), "labels_used": used}
+    notes = {"k": params.k, "frame": vars(table.frame), "labels_used": used}
     save_segmenter(segmenter, stage.out.path, notes | {"final_clustering": clustering.statistics})
     save_draws(clustering, stage.out.path)
     curves.write(stage.out.path / "curves.csv")
