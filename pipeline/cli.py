@@ -71,18 +71,24 @@ def baselines(
 def record(
     name: str = typer.Argument(help="Name of the record."),
     command: str = typer.Argument(help="What regenerates the run, for the table."),
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Keep what probe and finetune found, as docs/results/labels/NAME.json.")
+    ] = False,
 ) -> None:
     """Keep the figures of the run that stands in data/evaluation as docs/results/NAME.json."""
+    from pipeline.report.label_results import record_labels
     from pipeline.report.results import record_result
 
-    typer.echo(record_result(name, command, RESULTS))
+    typer.echo((record_labels if labels else record_result)(name, command, RESULTS))
 
 
 @app.command()
 def results() -> None:
-    """Write the table of all records into README.md, between its markers."""
+    """Write the tables of all records into README.md and docs/labels.md, between their markers."""
+    from pipeline.report.label_results import write_label_tables
     from pipeline.report.results import replace_table, results_table
 
+    write_label_tables(Path("docs/labels.md"), RESULTS)
     readme = Path("README.md")
     readme.write_text(replace_table(readme.read_text("utf-8"), results_table(RESULTS)), "utf-8")
 
