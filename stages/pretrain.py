@@ -1,5 +1,6 @@
 """Trains the backbone and its decoder from random weights, without labels."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def pretrain(stage: Stage) -> None:
     curves = Curves(LIVE / f"{stage.name}.csv")
     encoder = pretrain_encoder(
         params,
+        inputs=None if table.bands is None else asdict(table.bands),
         sizes=dataset.sizes,
         load=partial(load_batches, dataset, workers=stage.run.workers),
         device=resolve_device(stage.run),

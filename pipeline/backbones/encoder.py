@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pipeline.backbones.decoder import PyramidDecoder
+from pipeline.backbones.inputs import fit_stem
 from pipeline.backbones.resnet import ResNet, build_resnet18, build_resnet50
 from pipeline.errors import InputError
 from pipeline.runtime.artifacts import Artifact, write_json
@@ -41,19 +42,23 @@ class Encoder(nn.Module):
         return {f"res{i + 2}": map_ for i, map_ in enumerate(maps)} | {"decoder": self.decoder(maps)}
 
 
-def build_encoder(backbone: str, channels: int, seed: int) -> Encoder:
+def build_encoder(backbone: str, channels: int, seed: int, inputs: dict[str, Any] | None = None) -> Encoder:
     """Build a network with random weights.
 
     Args:
         backbone: A name of `BACKBONES`.
         channels: D, channels of the decoder's map.
         seed: Seed of the weights; torch's global generator is left as it was.
+        inputs: For images of other channels than RGB their scale and statistics, of which `mean` and `std` are used.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = BACKBONES[backbone]()
+        if inputs:
+            fit_stem(body, inputs["mean"], inputs["std"])
         decoder = PyramidDecoder(body.widths, channels)
-    return Encoder(body, decoder, {"backbone": backbone, "channels": channels})
+    noted = {"inputs": inputs} if inputs else {}
+    return Encoder(body, decoder, {"backbone": backbone, "channels": channels, **noted})
 
 
 def save_encoder(encoder: Encoder, folder: Path, notes: dict[str, Any]) -> None:

@@ -120,6 +120,7 @@ class PretextTrainee:
 def pretrain_encoder(
     params: PretrainParams,
     *,
+    inputs: dict[str, Any] | None = None,
     sizes: Sequence[tuple[int, int]],
     load: Loader,
     device: torch.device,
@@ -132,6 +133,7 @@ def pretrain_encoder(
 
     Args:
         params: Group `pretrain`; method `none` returns the random weights as they are.
+        inputs: See `build_encoder`.
         sizes: Frame height and width of every train image.
         load: Turns batches of indices into uint8 images (B, 3, h, w).
         device: Where to compute.
@@ -147,7 +149,7 @@ def pretrain_encoder(
         InputError: There are fewer than two train images of one shape.
         TrainingError: The loss diverged or the embeddings collapsed.
     """
-    encoder = build_encoder(params.backbone, params.channels, params.seed)
+    encoder = build_encoder(params.backbone, params.channels, params.seed, inputs)
     if params.method == "none":
         return encoder.eval()
     with torch.random.fork_rng(devices=[]):
