@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from PIL import Image
 from PIL.TiffImagePlugin import PREFIXES
 
 from pipeline.data.images import FORMATS, BadImage, decode_image, read_orientation, turn_upright
+
+# what is wrong with a file stands in the reason for which it is refused
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 NOT_AN_IMAGE = "not an image"
 _NPY = b"\x93NUMPY"
