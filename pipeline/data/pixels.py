@@ -61,7 +61,7 @@ def decode_pixels(data: bytes, *, channels: int, max_pixels: int, min_side: int)
         try:
             return decode_image(data, max_pixels=max_pixels, min_side=min_side)
         except BadImage as error:
-            if str(error) != NOT_AN_IMAGE or data[:4] not in PREFIXES:
+            if str(error) != NOT_AN_IMAGE or data[:4] not in PREFIXES or count_channels(data) is None:
                 raise
     return _to_rgb(_decode_bands(data, 3, max_pixels, min_side))
 
@@ -84,13 +84,10 @@ def read_size(path: Path, *, channels: int, max_pixels: int) -> tuple[int, int] 
         if start == _NPY:
             height, width, _ = _plan(np.load(path, mmap_mode="r", allow_pickle=False).shape, channels)
             return width, height
-        if channels != 3 and start[:4] in PREFIXES:
+        if start[:4] in PREFIXES:  # of these, versions of Pillow differ in whether the size is that of the upright
             return _tiff_size(path, channels)
-        try:
-            with Image.open(path, formats=FORMATS) as image:
-                return image.size if read_orientation(image) < 5 else (image.height, image.width)
-        except Image.UnidentifiedImageError:
-            return _tiff_size(path, channels)
+        with Image.open(path, formats=FORMATS) as image:
+            return image.size if read_orientation(image) < 5 else (image.height, image.width)
     except Exception:  # damaged files raise nearly every kind of exception
         return None
 
@@ -176,8 +173,12 @@ def _tiff_size(path: Path, channels: int) -> tuple[int, int]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        height, width, _ = _plan(file.series[0].shape, channels)
-        turned = file.series[0].keyframe.tags.valueof(_ORIENTATION, 1) in (5, 6, 7, 8)
+        page = file.series[0].keyframe
+        if channels == 3:  # Pillow reads the first page
+            height, width = page.imagelength, page.imagewidth
+        else:
+            height, width, _ = _plan(file.series[0].shape, channels)
+        turned = page.tags.valueof(_ORIENTATION, 1) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
 
 

@@ -81,7 +81,7 @@ def prepare_images(params: DataParams, out: Path, *, final: Path, threads: int) 
         size = params.scenes
         generate_scenes(out, train=size.train, val=size.val, height=size.height, width=size.width, seed=params.seed)
     found, classes_text = list_source(params, root)
-    sources = cut_tiles(draw_images(found, params.limit, params.seed), out / "images", params)
+    sources = cut_tiles(draw_images(found, params.limit, params.seed), out / "tiles", params)
     census = None if params.channels == 3 else BandsCensus(params.channels, len(sources), params.seed)
 
     def record(path: Path) -> str:

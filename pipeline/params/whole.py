@@ -116,8 +116,6 @@ def _tile_problems(data: DataParams) -> list[str]:
             return [f"data.tile_overlap: {data.tile_overlap} needs tiles; give their side as data.tile, or 0 here"]
         return []
     problems = []
-    if data.source == "scenes":
-        problems.append(f"data.tile: {data.tile} is for images that were given; give 0 for source scenes")
     if data.tile < data.min_side:
         problems.append(f"data.tile: {data.tile} is less than data.min_side {data.min_side}; give at least that, or 0")
     if data.tile_overlap > data.tile // 2:

@@ -78,8 +78,8 @@ def grid_windows(whole: tuple[int, int], side: int, overlap: int) -> list[Window
 
 def _spans(length: int, side: int, overlap: int) -> list[tuple[int, int, int, int]]:
     """Start and length of each tile along one axis, and start and end of what belongs to it."""
-    side = min(side, length)
-    starts = [*range(0, length - side, side - overlap), length - side]
+    step, side = side - overlap, min(side, length)
+    starts = [*range(0, length - side, step), length - side]
     borders = [0, *((one + side + other) // 2 for one, other in pairwise(starts)), length]
     return [(start, side, *own) for start, own in zip(starts, pairwise(borders), strict=True)]
 

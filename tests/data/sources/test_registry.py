@@ -60,9 +60,9 @@ def test_potsdam_is_read_tile_by_tile(tmp_path):
     root = MAKERS["potsdam"](tmp_path / "download")
     truth, rows = prepared(root, tmp_path / "out", "potsdam", resize=416)
     tiles = [
-        f"{s}/top_potsdam_{p}/r00c0{c}.png"
+        f"{s}/top_potsdam_{p}.tif/y00000x00{x}.png"
         for s, p in (("train", "2_10"), ("train", "7_12"), ("val", "2_13"))
-        for c in (0, 1)
+        for x in ("000", "400")
     ]
     assert [row.image_id for row in rows] == tiles
     whole = np.array(Image.open(root / "2_Ortho_RGB/top_potsdam_2_13_RGB.tif"))
@@ -148,9 +148,9 @@ def test_colours_outside_the_table_are_named_as_colours(tmp_path):
     pixels[3, 3] = (252, 255, 0)
     Image.fromarray(pixels).save(path)
     truth, _ = prepared(root, tmp_path / "out", "potsdam")
-    truth.read("val/top_potsdam_2_13/r00c01.png")
+    truth.read("val/top_potsdam_2_13.tif/y00000x00400.png")
     with pytest.raises(InputError, match=r"xywh=0,0,400,400: ids #fcff00 are not in the table"):
-        truth.read("val/top_potsdam_2_13/r00c00.png")
+        truth.read("val/top_potsdam_2_13.tif/y00000x00000.png")
 
 
 def test_a_mask_of_another_size_is_an_error(tmp_path):
@@ -173,10 +173,20 @@ def test_a_mask_that_does_not_fit_its_tiles_is_an_error(tmp_path, mode, size, pr
 def test_potsdam_refuses_small_images_and_other_names(tmp_path):
     root = MAKERS["potsdam"](tmp_path, (399, 800))
     with pytest.raises(InputError, match="800 x 399 pixels are less than a tile of 400"):
-        SOURCES["potsdam"].list_images(root, "all")
+        prepared(root, tmp_path / "out", "potsdam")
     photo(root / "2_Ortho_RGB/berlin_RGB.tif")
     with pytest.raises(InputError, match=r"berlin_RGB\.tif: not named top_potsdam_ROW_COLUMN_RGB\.tif"):
         SOURCES["potsdam"].list_images(root, "all")
+
+
+def test_potsdam_can_be_cut_otherwise(tmp_path):
+    root = MAKERS["potsdam"](tmp_path / "download")
+    truth, rows = prepared(root, tmp_path / "out", "potsdam", tile=320, tile_overlap=64)
+    places = [f"y{y:05d}x{x:05d}.png" for y in (0, 80) for x in (0, 256, 480)]
+    assert [row.image_id.rsplit("/", 1)[1] for row in rows[-6:]] == places
+    # frames of 32 pixels from tiles of 320: columns 0 to 28 are scored here, the others in the next tile
+    first = truth.read(rows[-6].image_id)
+    assert np.flatnonzero((first != IGNORED).any(axis=0)).tolist() == list(range(29))
 
 
 def test_the_parameters_know_all_sources_and_protocols():
