@@ -42,7 +42,7 @@ class Encoder(nn.Module):
         return {f"res{i + 2}": map_ for i, map_ in enumerate(maps)} | {"decoder": self.decoder(maps)}
 
 
-def build_encoder(backbone: str, channels: int, seed: int, inputs: dict[str, Any] | None = None) -> Encoder:
+def build_encoder(backbone: str, channels: int, seed: int, *, inputs: dict[str, Any] | None = None) -> Encoder:
     """Build a network with random weights.
 
     Args:

@@ -68,7 +68,7 @@ def measure_rates(params: Params, size: tuple[int, int], decode: float) -> Rates
     device = resolve_device(params.run)
     channels = params.data.channels
     inputs = None if channels == 3 else {"mean": [0.5] * channels, "std": [0.25] * channels}
-    encoder = build_encoder(params.pretrain.backbone, params.pretrain.channels, 0, inputs)
+    encoder = build_encoder(params.pretrain.backbone, params.pretrain.channels, 0, inputs=inputs)
     train = params.train
     segmenter = build_segmenter(
         encoder.architecture,

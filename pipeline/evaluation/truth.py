@@ -41,6 +41,11 @@ class GroundTruth:
         else:
             self.classes = default_classes(self._values(), truth.ignore_index)
 
+    @property
+    def tiled(self) -> bool:
+        """Whether images are tiles of larger ones."""
+        return any(split_window(row.mask_path)[1] for row in self._rows.values())
+
     def has(self, image_id: str) -> bool:
         """Whether there is a mask."""
         return image_id in self._rows

@@ -149,7 +149,7 @@ def pretrain_encoder(
         InputError: There are fewer than two train images of one shape.
         TrainingError: The loss diverged or the embeddings collapsed.
     """
-    encoder = build_encoder(params.backbone, params.channels, params.seed, inputs)
+    encoder = build_encoder(params.backbone, params.channels, params.seed, inputs=inputs)
     if params.method == "none":
         return encoder.eval()
     with torch.random.fork_rng(devices=[]):

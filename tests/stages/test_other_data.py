@@ -93,7 +93,7 @@ def test_a_folder_of_four_channels_goes_through_the_whole_graph(run, tmp_path):
     picture = np.array(Image.open("data/evaluation/gallery/00-image.png"))
     assert picture.shape == (32, 32, 3)
     assert picture.std() > 20
-    assert "<img" in Path("data/report/index.html").read_text("utf-8")
+    assert "They have 4 channels; pictures show the first three." in Path("data/report/index.html").read_text("utf-8")
 
     params = read_yaml(Path("params.yaml"))
     small = {"finetune": {"fractions": [1.0], "seeds": 1, "head_steps": 1, "steps": 1}, "probe": {"kinds": ["linear"]}}
@@ -125,4 +125,6 @@ def test_a_folder_of_large_images_goes_through_the_whole_graph_in_tiles(run, tmp
     # every pixel of the one val image is scored once, however many tiles show it
     assert np.sum(confusion["matrix"]) == owned == 80 * 112
     assert metrics()["floors"]["colour_position_kmeans"]["miou"] > 90
+    protocol = json.loads(Path("data/evaluation/protocol.json").read_text("utf-8"))
+    assert protocol["tiles"].startswith("what several tiles show is scored once")
     assert "y00000x00000.png" in Path("data/report/index.html").read_text("utf-8")
