@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import groupby, pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
@@ -27,7 +27,8 @@ def lay_tiles(sources: list[SourceImage], params: DataParams, published: int = 0
 
     Returns:
         The tiles of each image, row by row; their ids are that of the image with their place in pixels, such as
-        "train/a.tif/y00400x00800.png". An image that cannot be opened stays, to be set aside later.
+        "train/a.tif/y00400x00800.png"; those of the source's own tiles have rows and columns, as in "train/a/r01c02.png".
+        An image that cannot be opened stays, to be set aside later.
 
     Raises:
         InputError: An image is smaller than a tile of its source.
@@ -47,7 +48,11 @@ def lay_tiles(sources: list[SourceImage], params: DataParams, published: int = 0
                 f"{source.path}: {whole[0]} x {whole[1]} pixels are less than a tile of {side}; download it again"
             )
         for window in grid_windows(whole, side, params.tile_overlap):
-            image_id = f"{source.image_id}/y{window.y:05d}x{window.x:05d}.{ending}"
+            if params.tile:
+                image_id = f"{source.image_id}/y{window.y:05d}x{window.x:05d}.{ending}"
+            else:
+                stem = PurePosixPath(source.image_id).with_suffix("")
+                image_id = f"{stem}/r{window.y // side:02d}c{window.x // side:02d}.{ending}"
             tiles.append(replace(source, image_id=image_id, window=window))
     return tiles
 

@@ -60,9 +60,9 @@ def test_potsdam_is_read_tile_by_tile(tmp_path):
     root = MAKERS["potsdam"](tmp_path / "download")
     truth, rows = prepared(root, tmp_path / "out", "potsdam", resize=416)
     tiles = [
-        f"{s}/top_potsdam_{p}.tif/y00000x00{x}.png"
+        f"{s}/top_potsdam_{p}/r00c0{c}.png"
         for s, p in (("train", "2_10"), ("train", "7_12"), ("val", "2_13"))
-        for x in ("000", "400")
+        for c in (0, 1)
     ]
     assert [row.image_id for row in rows] == tiles
     whole = np.array(Image.open(root / "2_Ortho_RGB/top_potsdam_2_13_RGB.tif"))
@@ -148,9 +148,9 @@ def test_colours_outside_the_table_are_named_as_colours(tmp_path):
     pixels[3, 3] = (252, 255, 0)
     Image.fromarray(pixels).save(path)
     truth, _ = prepared(root, tmp_path / "out", "potsdam")
-    truth.read("val/top_potsdam_2_13.tif/y00000x00400.png")
+    truth.read("val/top_potsdam_2_13/r00c01.png")
     with pytest.raises(InputError, match=r"xywh=0,0,400,400: ids #fcff00 are not in the table"):
-        truth.read("val/top_potsdam_2_13.tif/y00000x00000.png")
+        truth.read("val/top_potsdam_2_13/r00c00.png")
 
 
 def test_a_mask_of_another_size_is_an_error(tmp_path):
