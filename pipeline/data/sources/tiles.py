@@ -27,7 +27,7 @@ def lay_tiles(sources: list[SourceImage], params: DataParams, published: int = 0
 
     Returns:
         The tiles of each image, row by row; their ids are that of the image with their place in pixels, such as
-        "train/a.tif/y00400x00800.png"; those of the source's own tiles have rows and columns, as in "train/a/r01c02.png".
+        "train/a.tif/y00400x00800.png"; the source's own tiles have rows and columns there, as in "train/a/r01c02.png".
         An image that cannot be opened stays, to be set aside later.
 
     Raises:
