@@ -14,7 +14,7 @@ from pipeline.params import Params, load_params
 from tests.data.sources.downloads import MAKERS, mask, photo
 
 ROOT = Path(__file__).parents[2]
-RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000)
+RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000, 128)
 
 
 @pytest.fixture
