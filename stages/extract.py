@@ -30,7 +30,8 @@ def extract(stage: Stage) -> None:
         is_train=[row.split == "train" for row in dataset.rows],
     )
     notes = stage.out.notes
-    described = (digest_encoder(stage.inputs[BACKBONE]), str(table.frame), notes["versions"], notes["machine"])
+    pixels = f"{table.frame} {table.bands}"
+    described = (digest_encoder(stage.inputs[BACKBONE]), pixels, notes["versions"], notes["machine"])
     store = SCRATCH / "features" / store_name(params, *described) if stage.run.keep_features else stage.scratch
     rows, counts = extract_features(
         images,
