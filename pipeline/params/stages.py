@@ -77,6 +77,8 @@ class DenseClustersParams(Group):
     temperature: Positive
     epsilon: Positive
     iterations: Count
+    queue: Natural
+    extra_views: Natural
 
 
 class PretrainParams(Group):

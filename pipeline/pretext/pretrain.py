@@ -12,14 +12,14 @@ from torch import nn
 
 from pipeline.backbones.encoder import Encoder, build_encoder
 from pipeline.data.loading import shape_batches
-from pipeline.data.views import apply_geometric, apply_photometric, draw_geometric, draw_photometric, normalise
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams
+from pipeline.pretext.batches import draw_views
 from pipeline.pretext.dense_clusters import DenseClusters
 from pipeline.pretext.global_dense import GlobalDense
 from pipeline.runtime.device import autocast
 from pipeline.runtime.interrupts import StopSignal
-from pipeline.runtime.randomness import generator, uniforms
+from pipeline.runtime.randomness import generator
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 from pipeline.training.loop import Batches, Loader, run_epochs
@@ -39,7 +39,7 @@ class PretextTrainee:
         sizes: Sequence[tuple[int, int]],
         device: torch.device,
     ) -> None:
-        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.model: Any = model.to(device).to(memory_format=torch.channels_last)
         self.params = params
         self.sizes = sizes
         self.device = device
@@ -57,37 +57,11 @@ class PretextTrainee:
         self.model.train()
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Cut two views of every frame and compare them."""
-        params = self.params
+        """Cut views of every frame and compare them."""
         frames = images.to(self.device, non_blocking=True).float() / 255.0
-        views, crops = [], []
-        for side in ("first", "second"):
-            crop = draw_geometric(
-                params.seed,
-                f"pretrain {side} crop",
-                epoch,
-                indices,
-                min_area=params.views.min_area,
-                flip=params.views.flip,
-                flip_vertical=params.views.flip_vertical,
-                rotate=params.views.rotate,
-            )
-            colours = draw_photometric(
-                params.seed,
-                f"pretrain {side} colours",
-                epoch,
-                indices,
-                jitter=params.views.jitter,
-                hue=params.views.hue,
-            )
-            view = apply_geometric(frames, crop, (params.view_size, params.view_size))
-            views.append(normalise(apply_photometric(view, colours)))
-            crops.append(crop)
-        drawn = uniforms(params.seed, "pretrain places", epoch, indices, 4 * params.dense_cells)
-        places, beside = torch.from_numpy(drawn).float().view(len(indices), 2, params.dense_cells, 2).unbind(1)
-        offsets = (2 * beside - 1) * params.neighbourhood
-        with autocast(self.device, params.precision):
-            losses: dict[str, torch.Tensor] = self.model((views[0], views[1]), (crops[0], crops[1]), places, offsets)
+        batch = draw_views(frames, self.params, epoch, indices, self.model.extra_views)
+        with autocast(self.device, self.params.precision):
+            losses: dict[str, torch.Tensor] = self.model(batch)
         return losses
 
     def learning_rate_factor(self, progress: float) -> float:

@@ -1,9 +1,24 @@
-"""One thread for the tiny tensors here: on a busy machine, threads that wait for each other take ten times as long."""
+"""Small batches of views, and one thread for the tiny tensors here.
+
+On a busy machine, threads that wait for each other take ten times as long.
+"""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+
+from pipeline.data.views import Geometric
+from pipeline.params import PretrainParams, parse_params
+from pipeline.params.presets import merge_overrides
+from pipeline.pretext.batches import ExtraView, ViewBatch
+from pipeline.yaml_reader import read_yaml
+
+RAW = read_yaml(Path(__file__).parents[2] / "params.yaml")
+WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -12,3 +27,48 @@ def _single_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def crop_of(boxes: list[tuple[float, ...]], flip: list[bool] | None = None) -> Geometric:
+    return Geometric(torch.tensor(boxes), torch.tensor(flip or [False] * len(boxes)))
+
+
+def settings(**changes: Any) -> PretrainParams:
+    """Group `pretrain` of the committed file, with changes."""
+    return parse_params(merge_overrides(RAW, {"pretrain": changes})).pretrain
+
+
+def view_batch(
+    boxes: list[tuple[float, ...]] | int = 3,
+    other_boxes: list[tuple[float, ...]] | None = None,
+    *,
+    flip: list[bool] | None = None,
+    places: int = 16,
+    side: int = 32,
+    extra: int = 0,
+    seed: int = 0,
+) -> ViewBatch:
+    """Views of noise that are cut by these boxes; extra ones show the upper left quarter on 32 pixels."""
+    boxes = [WHOLE] * boxes if isinstance(boxes, int) else boxes
+    B, rng = len(boxes), torch.Generator().manual_seed(seed)
+
+    def draw(purpose: str, count: int) -> torch.Tensor:
+        own = np.random.default_rng([seed, *purpose.encode()])
+        return torch.from_numpy(own.random((B, count))).float()
+
+    return ViewBatch(
+        views=(torch.randn(B, 3, side, side, generator=rng), torch.randn(B, 3, side, side, generator=rng)),
+        crops=(crop_of(boxes, flip), crop_of(other_boxes or boxes)),
+        places=torch.rand(B, places, 2, generator=rng),
+        offsets=torch.zeros(B, places, 2),
+        draw=draw,
+        extra=tuple(
+            ExtraView(
+                torch.randn(B, 3, 32, 32, generator=rng),
+                crop_of([(0.0, 0.0, 0.5, 0.5)] * B),
+                torch.rand(B, places, 2, generator=rng),
+                torch.zeros(B, places, 2),
+            )
+            for _ in range(extra)
+        ),
+    )

@@ -103,6 +103,17 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(tmp_path, whole, method, st
     assert curves.rows == whole[1].rows
 
 
+def test_the_queue_and_extra_views_are_resumed_as_well(tmp_path):
+    options = {"clusters": {"queue": 10, "extra_views": 2}}
+    whole_encoder, whole_curves = train(tmp_path / "whole", **options)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "stopped", 3, **options)
+    encoder, curves = train(tmp_path / "stopped", **options)
+    assert same(encoder, whole_encoder)
+    assert curves.rows == whole_curves.rows
+    assert curves.rows != train(tmp_path / "plain")[1].rows
+
+
 def test_the_control_without_training_keeps_the_random_weights(tmp_path):
     encoder, curves = train(tmp_path, method="none")
     assert same(encoder, build_encoder("resnet18", 8, seed=params().seed))
@@ -164,7 +175,7 @@ def test_collapsed_embeddings_stop_the_run_with_advice(tmp_path, monkeypatch, me
 
     def collapse(self: PretextTrainee, epoch: int) -> None:
         start(self, epoch)
-        projector = self.model.project_place if method == "dense_clusters" else self.model.project_image
+        projector = self.model.clusters.project_place if method == "dense_clusters" else self.model.project_image
         last = projector[3]
         torch.nn.init.zeros_(last.weight)
         torch.nn.init.ones_(last.bias)
