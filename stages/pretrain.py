@@ -9,6 +9,8 @@ from pipeline.backbones.encoder import save_encoder
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.pretext.pretrain import pretrain_encoder
+from pipeline.pretext.quality import ViewQuality
+from pipeline.runtime.artifacts import write_json
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.training.checkpoints import Checkpoints
@@ -18,15 +20,18 @@ IMAGES = "data/prepared/images.parquet"
 
 
 def pretrain(stage: Stage) -> None:
-    """Write the weights of backbone and decoder, and the curves."""
+    """Write the weights of backbone and decoder, the curves, and what can be told of them without labels."""
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
     params = stage.params.pretrain
+    load = partial(load_batches, dataset, workers=stage.run.workers)
+    quality = ViewQuality(params, dataset.sizes, load)
     curves = Curves(LIVE / f"{stage.name}.csv")
     encoder = pretrain_encoder(
         params,
         sizes=dataset.sizes,
-        load=partial(load_batches, dataset, workers=stage.run.workers),
+        load=load,
+        quality=quality,
         device=resolve_device(stage.run),
         checkpoints=Checkpoints(stage.scratch),
         curves=curves,
@@ -35,6 +40,7 @@ def pretrain(stage: Stage) -> None:
     )
     save_encoder(encoder, stage.out.path, {"method": params.method, "train_images": len(dataset)})
     curves.write(stage.out.path / "curves.csv")
+    write_json(stage.out.path / "pretext.json", quality.describe(encoder, curves.rows))
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows)}
 
 

@@ -81,10 +81,49 @@ class DenseClustersParams(Group):
     extra_views: Natural
 
 
+class ProjectionParams(Group):
+    """The network between the features and what is compared, in all methods but the first two."""
+
+    hidden: Count
+    width: Annotated[int, Field(ge=2)]
+
+
+class DinoParams(Group):
+    """What only method `dino` has."""
+
+    prototypes: Clusters
+    teacher_temperature: Positive
+    extra_views: Natural
+
+
+class MaskingParams(Group):
+    """What methods that paint in hide of an image."""
+
+    patch: Annotated[int, Field(ge=4)]
+    ratio: Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
 class PretrainParams(Group):
     """Self-supervised training of the backbone from random weights."""
 
-    method: Literal["dense_clusters", "global_dense", "none"]
+    method: Literal[
+        "dense_clusters",
+        "global_dense",
+        "simclr",
+        "moco",
+        "densecl",
+        "pixpro",
+        "byol",
+        "simsiam",
+        "barlow",
+        "vicreg",
+        "dino",
+        "simmim",
+        "rotation",
+        "jigsaw",
+        "colorization",
+        "none",
+    ]
     backbone: Literal["resnet18", "resnet50"]
     channels: Annotated[int, Field(ge=8)]
     epochs: Count
@@ -96,7 +135,12 @@ class PretrainParams(Group):
     dense_weight: Fraction
     dense_cells: Count
     neighbourhood: Fraction
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+    queue: Count
+    projection: ProjectionParams
     clusters: DenseClustersParams
+    dino: DinoParams
+    masking: MaskingParams
     view_size: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE)]
     views: ViewParams
     precision: Precision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.params.label_rules import find_label_problems
+from pipeline.params.pretext_rules import find_pretext_problems
 from pipeline.params.pyramid_rules import find_pyramid_problems
 from pipeline.params.stages import (
     DataParams,
@@ -61,6 +62,7 @@ def find_inconsistencies(params: Params) -> list[str]:
                 f"{name}.views.rotate: true stretches frames that are not square; set data.crop to center, or "
                 f"{name}.views.rotate to false"
             )
+    problems += find_pretext_problems(params.pretrain)
     problems += find_pyramid_problems(params.train, levels)
     problems += find_label_problems(params.optional, params.probe, params.finetune)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)

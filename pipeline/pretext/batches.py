@@ -43,6 +43,7 @@ class ViewBatch:
 
     Attributes:
         views: Twice (B, 3, h, w), normalised.
+        plain: The same before their colours were changed, float32 in 0..1.
         crops: How each view was cut from its frame.
         places: float32 (B, M, 2) in 0..1; where to compare, within the part that both views show.
         offsets: float32 (B, M, 2); how far view 2 reads from there, in fractions of the frame.
@@ -53,6 +54,7 @@ class ViewBatch:
     """
 
     views: tuple[torch.Tensor, torch.Tensor]
+    plain: tuple[torch.Tensor, torch.Tensor]
     crops: tuple[Geometric, Geometric]
     places: torch.Tensor
     offsets: torch.Tensor
@@ -78,15 +80,16 @@ def draw_views(
     """
     least, side = params.views.min_area, params.view_size
     cut = partial(_cut_view, frames, params, epoch, indices)
-    views, crops = zip(*(cut(name, side, least, 1.0) for name in ("first", "second")), strict=True)
+    views, plain, crops = zip(*(cut(name, side, least, 1.0) for name in ("first", "second")), strict=True)
     places, offsets = _draw_places(params, "pretrain places", epoch, indices)
     extra = []
     for number in range(extra_views):
         name = f"extra {number}"
-        view, crop = cut(name, small_side(side), least / 3, least)
+        view, _, crop = cut(name, small_side(side), least / 3, least)
         extra.append(ExtraView(view, crop, *_draw_places(params, f"pretrain {name} places", epoch, indices)))
     return ViewBatch(
         views=(views[0], views[1]),
+        plain=(plain[0], plain[1]),
         crops=(crops[0], crops[1]),
         places=places,
         offsets=offsets,
@@ -112,7 +115,7 @@ def _cut_view(
     side: int,
     min_area: float,
     max_area: float,
-) -> tuple[torch.Tensor, Geometric]:
+) -> tuple[torch.Tensor, torch.Tensor, Geometric]:
     views = params.views
     crop = draw_geometric(
         params.seed,
@@ -128,7 +131,8 @@ def _cut_view(
     colours = draw_photometric(
         params.seed, f"pretrain {name} colours", epoch, indices, jitter=views.jitter, hue=views.hue
     )
-    return normalise(apply_photometric(apply_geometric(frames, crop, (side, side)), colours)), crop
+    plain = apply_geometric(frames, crop, (side, side))
+    return normalise(apply_photometric(plain, colours)), plain, crop
 
 
 def _draw_places(

@@ -12,16 +12,16 @@ than a batch, and small extra views, which must agree with the clusters that the
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from pipeline.backbones.encoder import Encoder
 from pipeline.params import PretrainParams
 from pipeline.pretext.batches import ViewBatch
 from pipeline.pretext.contrast import embedding_std
+from pipeline.pretext.method import Losses, PretextMethod
 from pipeline.pretext.place_clusters import PlaceClusters
 
 
-class DenseClusters(nn.Module):
+class DenseClusters(PretextMethod):
     """The encoder with the projection and the clusters that only the pretext needs.
 
     Args:
@@ -30,12 +30,11 @@ class DenseClusters(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, params: PretrainParams) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, params)
         self.extra_views = params.clusters.extra_views
         self.clusters = PlaceClusters(encoder.architecture["channels"], params.clusters)
 
-    def forward(self, batch: ViewBatch) -> dict[str, torch.Tensor]:
+    def forward(self, batch: ViewBatch) -> Losses:
         """The losses of one batch.
 
         Args:

@@ -8,16 +8,16 @@ instead of by similarity, and they are read from the decoder's map, so that the 
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from pipeline.backbones.encoder import Encoder
 from pipeline.params import PretrainParams
 from pipeline.pretext.batches import ViewBatch
 from pipeline.pretext.contrast import embedding_std, nt_xent, projector
+from pipeline.pretext.method import Losses, PretextMethod
 from pipeline.pretext.places import read_shared
 
 
-class GlobalDense(nn.Module):
+class GlobalDense(PretextMethod):
     """The encoder with the projections that only the pretext needs.
 
     Args:
@@ -26,16 +26,14 @@ class GlobalDense(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, params: PretrainParams) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.extra_views = 0
+        super().__init__(encoder, params)
         self.temperature = params.temperature
         self.dense_weight = params.dense_weight
         width, channels = encoder.backbone.widths[-1], encoder.architecture["channels"]
         self.project_image = projector(width, width)
         self.project_place = projector(channels, 2 * channels)
 
-    def forward(self, batch: ViewBatch) -> dict[str, torch.Tensor]:
+    def forward(self, batch: ViewBatch) -> Losses:
         """The losses of one batch.
 
         Args:

@@ -58,6 +58,7 @@ def view_batch(
 
     return ViewBatch(
         views=(torch.randn(B, 3, side, side, generator=rng), torch.randn(B, 3, side, side, generator=rng)),
+        plain=(torch.rand(B, 3, side, side, generator=rng), torch.rand(B, 3, side, side, generator=rng)),
         crops=(crop_of(boxes, flip), crop_of(other_boxes or boxes)),
         places=torch.rand(B, places, 2, generator=rng),
         offsets=torch.zeros(B, places, 2),

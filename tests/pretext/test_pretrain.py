@@ -11,9 +11,9 @@ from pipeline.backbones.encoder import build_encoder
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams, parse_params
 from pipeline.params.presets import merge_overrides
-from pipeline.pretext.dense_clusters import DenseClusters
-from pipeline.pretext.global_dense import GlobalDense
+from pipeline.pretext.methods import METHODS
 from pipeline.pretext.pretrain import COLLAPSE_AFTER, PretextTrainee, pretrain_encoder
+from pipeline.pretext.quality import ViewQuality
 from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
@@ -49,6 +49,7 @@ def train(folder: Path, stop_at: int | None = None, sizes=SIZES, **changes):
         params(**changes),
         sizes=sizes,
         load=Loader(stop, stop_at),
+        quality=ViewQuality(params(**changes), sizes, Loader(stop)),
         device=CPU,
         checkpoints=Checkpoints(folder),
         curves=curves,
@@ -63,8 +64,8 @@ def trainee(**changes) -> PretextTrainee:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = build_encoder("resnet18", settings.channels, seed=0)
-        model = {"dense_clusters": DenseClusters, "global_dense": GlobalDense}[settings.method](encoder, settings)
-    return PretextTrainee(model, settings, SIZES, CPU)
+        model = METHODS[settings.method](encoder, settings)
+    return PretextTrainee(model, settings, SIZES, CPU, ViewQuality(settings, SIZES, Loader(StopSignal())))
 
 
 TERMS = {"dense_clusters": set(), "global_dense": {"global_loss", "dense_loss"}}
