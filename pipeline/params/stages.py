@@ -128,6 +128,7 @@ class PretrainParams(Group):
     channels: Annotated[int, Field(ge=8)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Literal["adamw", "sgd", "lars"]
     learning_rate: Positive
     weight_decay: NonNegative
     warmup_fraction: Fraction

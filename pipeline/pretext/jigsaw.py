@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import permutations
+from itertools import chain, permutations
 
 import numpy as np
 import torch
@@ -100,12 +100,12 @@ def choose_permutations(count: int) -> np.ndarray:
     Returns:
         int64 (count, 9).
     """
-    every = np.array(list(permutations(range(TILES))), dtype=np.int8)  # (362880, 9)
+    every = np.fromiter(chain.from_iterable(permutations(range(TILES))), np.int8).reshape(-1, TILES).T.copy()
     chosen = [0]
-    least = np.full(len(every), TILES, dtype=np.int64)
-    total = np.zeros(len(every), dtype=np.int64)
+    least = np.full(every.shape[1], TILES, np.int32)
+    total = np.zeros(every.shape[1], np.int32)
     while len(chosen) < count:
-        distance = (every != every[chosen[-1]]).sum(1)
+        distance = sum((tiles != tiles[chosen[-1]] for tiles in every), np.zeros(every.shape[1], np.int32))
         least, total = np.minimum(least, distance), total + distance
         chosen.append(int((least * (TILES * count + 1) + total).argmax()))
-    return every[chosen].astype(np.int64)
+    return every[:, chosen].T.astype(np.int64)

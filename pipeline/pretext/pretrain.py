@@ -16,6 +16,7 @@ from pipeline.params import PretrainParams
 from pipeline.pretext.batches import draw_views
 from pipeline.pretext.method import PretextMethod
 from pipeline.pretext.methods import METHODS
+from pipeline.pretext.optimisers import build_optimizer
 from pipeline.pretext.quality import ViewQuality
 from pipeline.runtime.device import autocast
 from pipeline.runtime.interrupts import StopSignal
@@ -43,11 +44,7 @@ class PretextTrainee:
         self.sizes = sizes
         self.device = device
         self.quality = quality
-        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            [weight for weight in model.parameters() if weight.requires_grad],
-            lr=params.learning_rate,
-            weight_decay=params.weight_decay,
-        )
+        self.optimizer = build_optimizer(model.parameters(), params)
 
     def epoch_batches(self, epoch: int) -> Batches:
         """Batches of at least two images: losses compare images, or normalise over them."""

@@ -12,6 +12,7 @@ from pipeline.report.contact_sheets import Sheet, Survey, draw_sheets, survey_la
 from pipeline.report.curves import HEIGHT, WIDTH, draw_charts
 from pipeline.report.gallery import draw_gallery
 from pipeline.report.inputs import ReportInputs, optional_json, read_curves
+from pipeline.report.pretext import describe_pretext
 from pipeline.report.provenance import (
     collect_params,
     collect_versions,
@@ -79,8 +80,8 @@ def build_report(inputs: ReportInputs, params: ReportParams) -> str:
         "levels": level_table(inputs.pseudo_labels),
         "charts": {
             "Segmenter": draw_charts(read_curves(inputs.segmenter)),
-            "Backbone": draw_charts(read_curves(inputs.backbone)),
         },
+        "pretext": describe_pretext(inputs.backbone),
         "chart_size": (WIDTH, HEIGHT),
         "data": _data(inputs),
         "params": collect_params(inputs, params.model_dump()),

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from pipeline.backbones.decoder import PyramidDecoder
+from pipeline.backbones.encoder import Encoder
 from pipeline.data.views import Geometric
 from pipeline.params import PretrainParams, parse_params
 from pipeline.params.presets import merge_overrides
@@ -27,6 +30,32 @@ def _single_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class TinyBackbone(nn.Module):
+    """A backbone of a few weights with the maps of a real one."""
+
+    widths, strides = (4, 6, 8, 10), (4, 8, 16, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.BatchNorm2d(4), nn.ReLU())
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1), nn.BatchNorm2d(after), nn.ReLU())
+            for before, after, stride in ((4, 4, 1), (4, 6, 2), (6, 8, 2), (8, 10, 2))
+        )
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        maps = [self.stages[0](self.stem(images))]
+        for stage in self.stages[1:]:
+            maps.append(stage(maps[-1]))
+        return maps
+
+
+def tiny_encoder() -> Encoder:
+    """An encoder of 8 channels, the same at every call; torch's generator is seeded on the way."""
+    torch.manual_seed(0)
+    return Encoder(TinyBackbone(), PyramidDecoder(TinyBackbone.widths, 8), {"backbone": "tiny", "channels": 8})
 
 
 def crop_of(boxes: list[tuple[float, ...]], flip: list[bool] | None = None) -> Geometric:

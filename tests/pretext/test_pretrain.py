@@ -90,7 +90,8 @@ def test_training_changes_the_weights_and_leaves_one_row_per_epoch(whole, method
     assert not encoder.training
     assert not same(encoder, build_encoder("resnet18", 8, seed=params().seed))
     assert len(curves.rows) == 2
-    assert set(curves.rows[0]) == {"loss", "embedding_std", "learning_rate"} | TERMS[method]
+    measured = {"image_match", "place_match", "effective_rank"}
+    assert set(curves.rows[0]) == {"loss", "embedding_std", "learning_rate"} | measured | TERMS[method]
     assert all(math.isfinite(value) for row in curves.rows for value in row.values())
 
 
@@ -104,8 +105,12 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(tmp_path, whole, method, st
     assert curves.rows == whole[1].rows
 
 
-def test_the_queue_and_extra_views_are_resumed_as_well(tmp_path):
-    options = {"clusters": {"queue": 10, "extra_views": 2}}
+@pytest.mark.parametrize(
+    "options",
+    [{"clusters": {"queue": 10, "extra_views": 2}}, {"method": "moco", "queue": 5, "optimizer": "lars"}],
+    ids=["dense_clusters", "moco"],
+)
+def test_what_is_remembered_is_resumed_as_well(tmp_path, options):
     whole_encoder, whole_curves = train(tmp_path / "whole", **options)
     with pytest.raises(Interrupted):
         train(tmp_path / "stopped", 3, **options)
@@ -130,7 +135,8 @@ def test_a_single_image_cannot_be_contrasted(tmp_path):
 
 
 def test_batches_hold_at_least_two_images_and_differ_by_epoch():
-    seven = PretextTrainee(trainee().model, params(), [(32, 64)] * 7, CPU)
+    toy = trainee()
+    seven = PretextTrainee(toy.model, params(), [(32, 64)] * 7, CPU, toy.quality)
     epochs = [seven.epoch_batches(epoch) for epoch in range(4)]
     assert all(sorted(len(batch) for batch in batches) == [3, 4] for batches in epochs)
     assert epochs[0] == seven.epoch_batches(0)
