@@ -128,7 +128,7 @@ def test_the_control_without_training_keeps_the_random_weights(tmp_path):
 
 
 def test_a_single_image_cannot_be_contrasted(tmp_path):
-    with pytest.raises(InputError, match="1 train images: contrastive pretext training needs two of one shape"):
+    with pytest.raises(InputError, match="1 train images: pretext training needs two of one shape"):
         train(tmp_path, sizes=[(32, 64)])
     with pytest.raises(InputError, match="2 train images"):
         train(tmp_path, sizes=[(32, 64), (64, 32)])
