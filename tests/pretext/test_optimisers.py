@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ def test_lars_takes_its_state_back():
         weight.grad = torch.ones(2, 2)
         optimizer.step()
     again = Lars([two], 0.1, 0.0)
-    again.load_state_dict(first.state_dict())
+    again.load_state_dict(copy.deepcopy(first.state_dict()))
     for optimizer in (first, again):
         optimizer.step()
     assert torch.equal(one, two)
