@@ -1,4 +1,4 @@
-"""Trains the backbone and its decoder from random weights, without labels."""
+"""Trains the backbone and its decoder without labels, from random weights or those of a file."""
 
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.pretext.pretrain import pretrain_encoder
 from pipeline.pretext.quality import ViewQuality
+from pipeline.pretext.start import build_start
 from pipeline.runtime.artifacts import write_json
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
@@ -26,6 +27,7 @@ def pretrain(stage: Stage) -> None:
     params = stage.params.pretrain
     load = partial(load_batches, dataset, workers=stage.run.workers)
     quality = ViewQuality(params, dataset.sizes, load)
+    start = build_start(params, stage.log)
     curves = Curves(LIVE / f"{stage.name}.csv")
     encoder = pretrain_encoder(
         params,
@@ -33,12 +35,16 @@ def pretrain(stage: Stage) -> None:
         load=load,
         quality=quality,
         device=resolve_device(stage.run),
-        checkpoints=Checkpoints(stage.scratch),
+        checkpoints=Checkpoints(start.resume_folder(stage.scratch)),
         curves=curves,
         stop=stage.stop,
         log=stage.log,
+        start=start.encoder,
     )
-    save_encoder(encoder, stage.out.path, {"method": params.method, "train_images": len(dataset)})
+    stage.out.notes |= start.notes()
+    start.write(stage.out.path)
+    notes = {"method": params.method, "train_images": len(dataset), **start.notes()}
+    save_encoder(encoder, stage.out.path, notes)
     curves.write(stage.out.path / "curves.csv")
     write_json(stage.out.path / "pretext.json", quality.describe(encoder, curves.rows))
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows)}

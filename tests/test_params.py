@@ -123,7 +123,7 @@ def test_an_unknown_key_is_named_in_full_with_its_nearest(wrong, nearest):
         ("data.scenes.height", 16),
         ("pretrain.batch_size", 1),
         ("pretrain.view_size", 33),
-        ("pretrain.method", "mae"),
+        ("pretrain.method", "swav"),
         ("pretrain.momentum", 1.0),
         ("pretrain.queue", 0),
         ("pretrain.masking.ratio", 1.0),
@@ -241,6 +241,10 @@ def test_a_misspelled_group_is_missing_and_unknown():
         (
             {"pretrain.method": "jigsaw", "pretrain.view_size": 64},
             "pretrain.view_size: 64 is too small for the nine tiles",
+        ),
+        (
+            {"pretrain.method": "mae"},
+            "mae drops patches, which pretrain.backbone resnet18 cannot; take vit_small_patch16",
         ),
         ({"pretrain.method": "simmim", "pretrain.masking.patch": 20}, "20 does not divide pretrain.view_size 96"),
         ({"pretrain.method": "simmim", "pretrain.masking.patch": 96}, "leaves nothing to see of pretrain.view_size 96"),

@@ -21,6 +21,11 @@ def find_pretext_problems(pretrain: PretrainParams) -> list[str]:
             f"pretrain.view_size: {pretrain.view_size} is too small for the nine tiles of pretrain.method jigsaw; give "
             f"{TILED_VIEW} or more"
         )
+    if pretrain.method == "mae" and not pretrain.backbone.startswith("vit"):
+        problems.append(
+            f"pretrain.method: mae drops patches, which pretrain.backbone {pretrain.backbone} cannot; take "
+            "vit_small_patch16 or vit_small_patch8, or method simmim"
+        )
     if pretrain.method == "simmim":
         if pretrain.view_size % pretrain.masking.patch:
             problems.append(

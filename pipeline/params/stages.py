@@ -119,12 +119,17 @@ class PretrainParams(Group):
         "vicreg",
         "dino",
         "simmim",
+        "mae",
         "rotation",
         "jigsaw",
         "colorization",
+        "checkpoint",
         "none",
     ]
-    backbone: Literal["resnet18", "resnet50"]
+    backbone: Literal["resnet18", "resnet50", "convnext_tiny", "vit_small_patch16", "vit_small_patch8"]
+    vit_features: Literal["token", "key"]
+    checkpoint: str
+    allow_supervised_init: bool
     channels: Annotated[int, Field(ge=8)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
@@ -154,7 +159,7 @@ class ExtractParams(Group):
 
     levels: Annotated[list[Count], Field(min_length=1)]
     mode: Literal["pool", "crop"]
-    source: Literal["res4", "res5", "decoder"]
+    source: Literal["res4", "res5", "last", "decoder"]
     pca: Natural
     batch_size: Count
     shard_images: Count

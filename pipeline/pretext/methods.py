@@ -1,4 +1,4 @@
-"""The pretext methods by the name that `pretrain.method` gives them; `none` trains nothing and is not here."""
+"""The pretext methods by the name that `pretrain.method` gives them; `none` and `checkpoint` train nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipeline.pretext.densecl import DenseCl
 from pipeline.pretext.dino import Dino
 from pipeline.pretext.global_dense import GlobalDense
 from pipeline.pretext.jigsaw import Jigsaw
+from pipeline.pretext.mae import Mae
 from pipeline.pretext.method import PretextMethod
 from pipeline.pretext.moco import Moco
 from pipeline.pretext.pixpro import PixPro
@@ -32,6 +33,7 @@ METHODS: dict[str, type[PretextMethod]] = {
     "vicreg": VicReg,
     "dino": Dino,
     "simmim": SimMim,
+    "mae": Mae,
     "rotation": Rotation,
     "jigsaw": Jigsaw,
     "colorization": Colorization,

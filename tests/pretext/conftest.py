@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.backbones.decoder import PyramidDecoder
+from pipeline.backbones.backbone import Backbone
+from pipeline.backbones.decoder import PyramidDecoder, build_decoder
 from pipeline.backbones.encoder import Encoder
+from pipeline.backbones.vit import PatchStem, VisionTransformer
 from pipeline.data.views import Geometric
 from pipeline.params import PretrainParams, parse_params
 from pipeline.params.presets import merge_overrides
@@ -32,7 +34,7 @@ def _single_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-class TinyBackbone(nn.Module):
+class TinyBackbone(Backbone):
     """A backbone of a few weights with the maps of a real one."""
 
     widths, strides = (4, 6, 8, 10), (4, 8, 16, 32)
@@ -45,17 +47,20 @@ class TinyBackbone(nn.Module):
             for before, after, stride in ((4, 4, 1), (4, 6, 2), (6, 8, 2), (8, 10, 2))
         )
 
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        maps = [self.stages[0](self.stem(images))]
-        for stage in self.stages[1:]:
-            maps.append(stage(maps[-1]))
-        return maps
-
 
 def tiny_encoder() -> Encoder:
     """An encoder of 8 channels, the same at every call; torch's generator is seeded on the way."""
     torch.manual_seed(0)
     return Encoder(TinyBackbone(), PyramidDecoder(TinyBackbone.widths, 8), {"backbone": "tiny", "channels": 8})
+
+
+def tiny_vit_encoder() -> Encoder:
+    """The same with a vision transformer of width 16, for views of 32 pixels."""
+    vit = pytest.importorskip("timm.models.vision_transformer")
+    torch.manual_seed(0)
+    stem = PatchStem(nn.Conv2d(3, 16, 16, 16), nn.Parameter(torch.zeros(1, 1, 16)), nn.Parameter(torch.randn(1, 5, 16)))
+    body = VisionTransformer(stem, [vit.Block(16, 2), vit.Block(16, 2)], nn.LayerNorm(16))
+    return Encoder(body, build_decoder(body.widths, body.strides, 8), {"backbone": "tiny_vit", "channels": 8})
 
 
 def crop_of(boxes: list[tuple[float, ...]], flip: list[bool] | None = None) -> Geometric:
