@@ -78,29 +78,31 @@ def score(clone: Path) -> dict[str, float]:
     return {key: draws[key] for key in ("miou_mean", "miou_sd", "pixel_accuracy_mean")}
 
 
-def measure(clone: Path, params: dict[str, Any], method: str, full: bool) -> dict[str, Any]:
+def measure(
+    clone: Path, params: dict[str, Any], method: str, frozen: dict[str, Any], full: dict[str, Any] | None
+) -> dict[str, Any]:
     """Train one method and score what comes out.
 
     Args:
         clone: Where data are prepared already.
         params: With the method and its epochs.
         method: Its name.
-        full: Whether the segmenter is trained on top as well.
+        frozen: Overrides under which the frozen features are clustered.
+        full: Overrides of a training of the segmenter on top; None leaves it out.
 
     Returns:
         The record.
     """
     seconds = run_stages(clone, params, "pretrain")
     told = json.loads((clone / "data/backbone/pretext.json").read_text("utf-8"))
-    frozen = merge_overrides(params, read_presets(["features"]))
-    run_stages(clone, frozen, "extract", "cluster", "train", "evaluate")
+    run_stages(clone, merge_overrides(params, frozen), "extract", "cluster", "train", "evaluate")
     record = {"method": method, "pretrain": params["pretrain"], "seconds": round(seconds, 1), "label_free": told}
     record["kmeans"] = score(clone)
     run_stages(clone, merge_overrides(params, {"probe": {"kinds": ["linear"]}}), "probe backbone")
     probes = json.loads((clone / "data/probe/backbone/probe.json").read_text("utf-8"))["probes"]
     record["linear"] = probes["linear"]["all"]
-    if full:
-        run_stages(clone, merge_overrides(params, read_presets(["fs4"])), "train", "evaluate")
+    if full is not None:
+        run_stages(clone, merge_overrides(params, full), "train", "evaluate")
         record["fs4"] = score(clone)
     return record
 
@@ -148,7 +150,8 @@ def main(
         raise ParamsError(f"{unknown[0]}: no such method; there are {', '.join(METHODS)}")
     if equal not in ("epochs", "work"):
         raise ParamsError(f"--equal {equal}: give epochs or work")
-    base = read_yaml(Path("params.yaml"))
+    base, frozen = read_yaml(Path("params.yaml")), read_presets(["features"])
+    on_top = read_presets(["fs4"]) if full else None
     place = {"data": {"source": "folder", "root": data}} if data else {}
     with tempfile.TemporaryDirectory(prefix="fs4-pretext-") as folder:
         clone = Path(folder, "clone")
@@ -167,7 +170,7 @@ def main(
                 subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
                 run_stages(clone, params, "prepare")
                 prepared = True
-            record = measure(clone, params, method, full) | {"data": name, "equal": equal, "seed": seed}
+            record = measure(clone, params, method, frozen, on_top) | {"data": name, "equal": equal, "seed": seed}
             write_record(path, record)
     found = [json.loads(path.read_text("utf-8")) for path in sorted(RECORDS.glob(f"{name}-*.json"))]
     typer.echo(format_table([record for record in found if record["data"] == name and record["seed"] == seed]))
