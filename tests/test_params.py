@@ -238,21 +238,6 @@ def test_a_misspelled_group_is_missing_and_unknown():
             {"train.rounds": 2, "train.pgg.weight": 0.0, "train.pgg.use": ["classification"]},
             "train.rounds: 2 rounds differ in their pyramid labels",
         ),
-        (
-            {"pretrain.method": "jigsaw", "pretrain.view_size": 64},
-            "pretrain.view_size: 64 is too small for the nine tiles",
-        ),
-        (
-            {"pretrain.method": "mae"},
-            "mae drops patches, which pretrain.backbone resnet18 cannot; take vit_small_patch16",
-        ),
-        ({"pretrain.method": "simmim", "pretrain.masking.patch": 20}, "20 does not divide pretrain.view_size 96"),
-        ({"pretrain.method": "simmim", "pretrain.masking.patch": 96}, "leaves nothing to see of pretrain.view_size 96"),
-        ({"pretrain.method": "rotation", "pretrain.views.rotate": True}, "pretrain.views.rotate: true turns the views"),
-        (
-            {"pretrain.method": "rotation", "pretrain.views.flip_vertical": True},
-            "pretrain.views.flip_vertical: true turns the views",
-        ),
         ({"optional.probe": ["backbone", "backbone"]}, "optional.probe: ['backbone', 'backbone'] names an entry twice"),
         ({"probe.kinds": ["knn", "knn"]}, "probe.kinds: ['knn', 'knn'] names an entry twice"),
         ({"probe.neighbours": 30, "probe.knn_pixels": 20}, "probe.neighbours: 30 is more than probe.knn_pixels 20"),
