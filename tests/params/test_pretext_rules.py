@@ -26,3 +26,18 @@ def test_a_method_and_its_settings_must_fit(changes, text):
 @pytest.mark.parametrize("method", ["jigsaw", "simmim", "rotation"])
 def test_the_defaults_fit(method):
     assert parse_params(merge_overrides(RAW, {"pretrain": {"method": method}})).pretrain.method == method
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"method": "swav"}, "pretrain.method"),
+        ({"momentum": 1.0}, "pretrain.momentum"),
+        ({"queue": 0}, "pretrain.queue"),
+        ({"masking": {"ratio": 1.0}}, "pretrain.masking.ratio"),
+        ({"clusters": {"queue": -1}}, "pretrain.clusters.queue"),
+    ],
+)
+def test_ranges_are_kept(changes, key):
+    with pytest.raises(ParamsError, match=rf"{key}: .* is not accepted"):
+        parse_params(merge_overrides(RAW, {"pretrain": changes}))
