@@ -3,25 +3,27 @@
 There are no defaults here: `params.yaml` is the one place where a value stands.
 """
 
+from pipeline.params.pretrain import (
+    DenseClustersParams,
+    DinoParams,
+    MaskingParams,
+    PretrainParams,
+    ProjectionParams,
+    ViewParams,
+)
 from pipeline.params.reading import known_keys, load_params, parse_params
 from pipeline.params.stages import (
     DataParams,
-    DenseClustersParams,
-    DinoParams,
     EvaluateParams,
     ExtractParams,
     FinetuneParams,
-    MaskingParams,
     OptionalParams,
     PggParams,
-    PretrainParams,
     ProbeParams,
-    ProjectionParams,
     RefineParams,
     ReportParams,
     RunParams,
     ScenesParams,
-    ViewParams,
 )
 from pipeline.params.train import (
     AppearanceSource,

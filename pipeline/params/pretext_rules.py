@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.params.stages import PretrainParams
+from pipeline.params.pretrain import PretrainParams
 
 TILED_VIEW = 96  # smallest view whose nine tiles are not enlarged much
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.params.backbone_rules import find_backbone_problems
 from pipeline.params.label_rules import find_label_problems
 from pipeline.params.pretext_rules import find_pretext_problems
+from pipeline.params.pretrain import PretrainParams
 from pipeline.params.pyramid_rules import find_pyramid_problems
 from pipeline.params.stages import (
     DataParams,
@@ -13,7 +14,6 @@ from pipeline.params.stages import (
     FinetuneParams,
     OptionalParams,
     PggParams,
-    PretrainParams,
     ProbeParams,
     ReportParams,
     RunParams,
