@@ -15,7 +15,7 @@ from pipeline.clustering.kmeans import KMeans, assign, draw_start, fit_kmeans
 from pipeline.clustering.sharded import FilePoints, fit_sharded
 from pipeline.runtime.randomness import generator
 
-N, D, K, ITERATIONS = 100_000, 128, 27, 10
+N, D, K, ITERATIONS = 100_000, 128, 27, 25
 FILES = 8
 LARGE = 2_000_000  # points of the run whose memory is looked at
 LARGE_ITERATIONS = 2

@@ -66,7 +66,7 @@ def measure_rows() -> list[Row]:
         def forward() -> None:
             with torch.inference_mode(), autocast(CPU, params.precision):
                 for batch in batches:
-                    encoder.forward_maps(normalise(batch))
+                    encoder.forward_map(normalise(batch), "decoder")
 
         seconds = time_calls(
             {"forward": forward, "cache": partial(extract, cached), "JPEG": partial(extract, cold)}, repeats=2

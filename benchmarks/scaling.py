@@ -42,11 +42,13 @@ def measure_rows() -> list[Row]:
 def _measure(name: str, sizes: tuple[int, ...], prepare: Callable[[int], Call]) -> list[Row]:
     seconds, peaks = [], []
     for size in (sizes[0], *sizes):  # the first once more, to warm up
+        call = prepare(size)
         with tempfile.TemporaryDirectory() as folder:
-            call = prepare(size)
             begin = time.process_time()
-            peaks.append(peak_memory(lambda call=call, folder=folder: call(Path(folder))))
+            call(Path(folder))
             seconds.append(time.process_time() - begin)
+        with tempfile.TemporaryDirectory() as folder:
+            peaks.append(peak_memory(lambda call=call, folder=folder: call(Path(folder))))
     exponent = float(np.polyfit(np.log(sizes), np.log(seconds[1:]), 1)[0])
     largest, middle = (peak / MEGABYTE for peak in (peaks[-1], peaks[-2]))
     what = f"{name}, {sizes[0]:,} to {sizes[-1]:,}"

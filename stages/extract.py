@@ -9,7 +9,7 @@ from pipeline.backbones.encoder import digest_encoder, load_encoder
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.features.extraction import Images, extract_features
-from pipeline.features.frozen import freeze_encoder, map_dimension
+from pipeline.features.frozen import freeze_encoder
 from pipeline.features.store import FeatureStore, remove_other_stores, store_name
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import SCRATCH, Stage, run_stage
@@ -30,14 +30,15 @@ def extract(stage: Stage) -> None:
         is_train=[row.split == "train" for row in dataset.rows],
     )
     notes = stage.out.notes
-    described = (digest_encoder(stage.inputs[BACKBONE]), str(table.frame), notes["versions"], notes["machine"])
+    pixels = f"{table.frame} {table.bands}"
+    described = (digest_encoder(stage.inputs[BACKBONE]), pixels, notes["versions"], notes["machine"])
     keep = stage.run.keep_features and stage.ranks.is_first
     store = SCRATCH / "features" / store_name(params, *described) if keep else stage.scratch
     rows, counts = extract_features(
         images,
         partial(load_batches, dataset, workers=stage.run.workers),
         freeze_encoder(encoder, params.source, device=resolve_device(stage.run), precision=params.precision),
-        dimension=map_dimension(encoder, params.source),
+        dimension=encoder.map_width(params.source),
         params=params,
         out=stage.out.path,
         store=FeatureStore(store),

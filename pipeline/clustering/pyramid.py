@@ -6,11 +6,10 @@ Pyramid-guided grouping (PGG) of Wang et al., "Fully Self-Supervised Learning fo
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,16 +17,13 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save
 
 from pipeline.clustering.finished_fits import load_fit, save_fit
-from pipeline.clustering.kmeans import KMeans, assign, fit_kmeans
-from pipeline.clustering.sampling import count_cells, gather_cells, iterate_cells, sample_rows
-from pipeline.clustering.sharded import FilePoints, fit_sharded
+from pipeline.clustering.fitting import choose_cells, fit_cells
+from pipeline.clustering.kmeans import KMeans, assign
 from pipeline.errors import InputError
 from pipeline.features.shards import cell_columns, image_ids_of_cells, iterate_level
 from pipeline.params import PggParams
 from pipeline.runtime.artifacts import Artifact, write_json
 
-IN_MEMORY = 256 * 10**6  # bytes of cells; faiss and the start of k-means need twice as much beside
-FEWEST_ROWS = 4  # two clusters of two
 ZERO_LABEL = -1  # of a cell whose feature vector is zero and so has no direction
 
 _SCHEMA = pa.schema(
@@ -73,8 +69,8 @@ def cluster_pyramid(
 ) -> dict[str, Any]:
     """Cluster the features of each level and label all cells of all images.
 
-    Memory does not grow with the number of images: where the cells to fit on are more than `IN_MEMORY`, they go to
-    files, see `fit_sharded`.
+    Memory does not grow with the number of images: where the cells to fit on are many, they go to files, see
+    `fit_cells`.
 
     Args:
         features: The opened folder `data/features`.
@@ -104,14 +100,14 @@ def cluster_pyramid(
     statistics: dict[str, Any] = {}
     for level, k_asked in zip(levels, asked, strict=True):
         check_stop()
-        cells = _choose_cells(features, frozenset(train_ids), level, k_asked, params)
+        cells = choose_cells(features, frozenset(train_ids), level, k_asked, params)
         k = min(k_asked, cells.available // 2)
         if k < k_asked:
             log.info("level %d: pgg.k %d clipped to %d, half of its %d train cells", level, k_asked, k, cells.available)
         finished = scratch / f"level={level}.npz"
         fitted = load_fit(finished)
         if fitted is None:
-            fitted = _fit(cells, k, params, scratch / f"level={level}", check_stop, log)
+            fitted = fit_cells(cells, k, params, scratch / f"level={level}", check_stop, log)
             save_fit(finished, fitted)
         else:
             log.info("level %d: going on from its finished k-means", level)
@@ -186,45 +182,6 @@ def read_pseudo_level(pseudo_labels: Artifact, level: int) -> PseudoLabels:
             "`dvc repro --force --single-item cluster`"
         ) from None
     return PseudoLabels(level, k, dict(zip(image_ids, labels, strict=True)), dict(zip(image_ids, margins, strict=True)))
-
-
-class _Cells(NamedTuple):
-    """The train cells of a level to fit on: their numbers among the `available` ones that are not zero."""
-
-    features: Artifact
-    train_ids: frozenset[str]
-    level: int
-    chosen: np.ndarray
-    available: int
-
-
-def _choose_cells(features: Artifact, train_ids: frozenset[str], level: int, k: int, params: PggParams) -> _Cells:
-    counts = count_cells(features, train_ids, level)  # zeros have no direction
-    available = sum(counts)
-    if available < FEWEST_ROWS:
-        raise InputError(
-            f"{features.path / f'level={level}'}: {available} usable train cells, and clustering needs {FEWEST_ROWS}; "
-            f"add images, or leave level {level} out of extract.levels"
-        )
-    chosen = sample_rows(counts, min(k, available // 2) * params.max_points_per_centroid, params.seed)
-    return _Cells(features, train_ids, level, chosen, available)
-
-
-def _fit(
-    cells: _Cells, k: int, params: PggParams, scratch: Path, check_stop: Callable[[], None], log: logging.Logger
-) -> KMeans:
-    """k-means in memory, or over files where that would take too much."""
-    features, train_ids, level, chosen, _ = cells
-    settings = {"iterations": params.iterations, "restarts": params.restarts, "seed": params.seed}
-    dimension = next(iterate_level(features, level)).vectors.shape[2]
-    size = len(chosen) * dimension * 4
-    if size <= IN_MEMORY:
-        return fit_kmeans(gather_cells(features, train_ids, level, chosen), k, spherical=True, **settings)
-    log.info("level %d: %.0f MB of cells are clustered from files", level, size / 1e6)
-    points = FilePoints(scratch, iterate_cells(features, train_ids, level, chosen))
-    fitted = fit_sharded(points, k, **settings, scratch=scratch, check_stop=check_stop)
-    shutil.rmtree(scratch)  # the points are large
-    return fitted
 
 
 def _write_labels(features: Artifact, level: int, centroids: np.ndarray, path: Path) -> tuple[np.ndarray, int]:

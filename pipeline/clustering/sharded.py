@@ -70,15 +70,18 @@ class _State:
     centroids: np.ndarray  # float32 (R, K, D)
     done: np.ndarray  # bool (R,)
     reseeded: np.ndarray  # int64 (R,)
+    inertia: (
+        np.ndarray
+    )  # float64 (R,), by the centroids before the last step, which moved none of a restart that is done
 
     def save(self, path: Path) -> None:
-        save_arrays(path, step=self.step, centroids=self.centroids, done=self.done, reseeded=self.reseeded)
+        save_arrays(path, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> _State | None:
         if (held := load_arrays(path)) is None:
             return None
-        return cls(int(held["step"]), held["centroids"], held["done"], held["reseeded"])
+        return cls(int(held["step"]), *(held[name] for name in ("centroids", "done", "reseeded", "inertia")))
 
 
 def fit_sharded(
@@ -112,7 +115,8 @@ def fit_sharded(
     state = _State.load(scratch / STATE)
     if state is None:
         starts = [draw_start(points, k, generator(seed, "k-means", restart)) for restart in range(restarts)]
-        state = _State(0, np.stack(starts), np.zeros(restarts, bool), np.zeros(restarts, np.int64))
+        none = np.zeros(restarts, bool)
+        state = _State(0, np.stack(starts), none, none.astype(np.int64), none.astype(np.float64))
     # a step that fills an empty cluster may empty another, but hardly ever does
     while not state.done.all() and state.step < iterations + k:
         check_stop()
@@ -120,7 +124,7 @@ def fit_sharded(
         state.step += 1
         state.save(scratch / STATE)
     check_stop()
-    _, _, inertia = _sums(points, state.centroids)
+    inertia = state.inertia if state.done.all() else _sums(points, state.centroids)[2]
     best = int(inertia.argmin())
     exact, sizes = 0.0, np.zeros(k, np.int64)
     for chunk in points.chunks():
@@ -133,7 +137,7 @@ def fit_sharded(
 def _step(points: FilePoints, state: _State, *, last: bool) -> None:
     """One Lloyd step of all restarts that still move; a last one moves only those with empty clusters."""
     active = np.flatnonzero(~state.done)
-    sums, sizes, _ = _sums(points, state.centroids[active])
+    sums, sizes, state.inertia[active] = _sums(points, state.centroids[active])
     for restart, totals, counts in zip(active.tolist(), sums, sizes, strict=True):
         old = state.centroids[restart]
         empty = np.flatnonzero(counts == 0)

@@ -13,7 +13,6 @@ from pipeline.runtime.device import autocast, resolve_device
 
 TIMED = 8  # images of a timed batch at most
 STEPS = 3  # the fastest counts: the first also pays for what is set up once
-DEEP = {"res4": {"resnet18": 256, "resnet50": 1024}, "res5": {"resnet18": 512, "resnet50": 2048}}
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Rates:
         train: One view of the training, forwards and backwards.
         forward: The segmenter without gradients.
         weights: Bytes of the segmenter's weights.
+        dimension: Channels of the map that stage `extract` pools.
     """
 
     device: str
@@ -35,6 +35,7 @@ class Rates:
     train: float
     forward: float
     weights: int
+    dimension: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ def measure_rates(params: Params, size: tuple[int, int], decode: float) -> Rates
     from pipeline.segmentation.model import build_segmenter
 
     device = resolve_device(params.run)
-    encoder = build_encoder(params.pretrain.backbone, params.pretrain.channels, 0)
+    channels = params.data.channels
+    inputs = None if channels == 3 else {"mean": [0.5] * channels, "std": [0.25] * channels}
+    encoder = build_encoder(
+        params.pretrain.backbone, params.pretrain.channels, 0, params.pretrain.vit_features, inputs=inputs
+    )
     train = params.train
     segmenter = build_segmenter(
         encoder.architecture,
@@ -80,7 +85,8 @@ def measure_rates(params: Params, size: tuple[int, int], decode: float) -> Rates
     threads = torch.get_num_threads()
 
     def timed(network: Callable[[torch.Tensor], torch.Tensor], side: tuple[int, int], batch: int, grad: bool) -> float:
-        images = torch.rand(min(batch, TIMED), 3, *side, device=device).contiguous(memory_format=torch.channels_last)
+        images = torch.rand(min(batch, TIMED), channels, *side, device=device)
+        images = images.contiguous(memory_format=torch.channels_last)
         taken = []
         for _ in range(STEPS):
             wall, processor = time.perf_counter(), time.process_time()
@@ -102,6 +108,7 @@ def measure_rates(params: Params, size: tuple[int, int], decode: float) -> Rates
         train=timed(segmenter.embed, size, train.batch_size, True),
         forward=timed(segmenter.embed, size, params.evaluate.batch_size, False),
         weights=sum(weight.numel() * 4 for weight in segmenter.parameters()),
+        dimension=encoder.map_width(params.extract.source),
     )
 
 
@@ -115,7 +122,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
 
     Args:
         params: All parameters.
-        images: Usable images, after `data.limit`.
+        images: Usable images or tiles, after `data.limit`.
         train_images: Those of split train.
         size: (h, w) of a typical frame, in pixels.
         rates: Seconds per image.
@@ -124,13 +131,12 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
         Disk from above, before compression; seconds of decoding and of the networks alone.
     """
     pixels = size[0] * size[1]
-    source, backbone = params.extract.source, params.pretrain.backbone
-    channels = params.pretrain.channels if source == "decoder" else DEEP[source][backbone]
-    dimension = min(params.extract.pca or channels, channels)
+    dimension = min(params.extract.pca or rates.dimension, rates.dimension)
     cells = sum(level**2 for level in params.extract.levels)
     features = images * cells * (2.0 * dimension + 24)  # 16-bit vectors and their boxes
-    cache = min(params.run.cache_mb * 1e6, 3.0 * images * pixels)
-    kept = cache / max(3.0 * images * pixels, 1.0)  # share of the frames that is decoded once
+    frames = float(params.data.channels * images * pixels)
+    cache = min(params.run.cache_mb * 1e6, frames)
+    kept = cache / max(frames, 1.0)  # share of the frames that is decoded once
     train = params.train
 
     def passes(count: int, epochs: int) -> float:
@@ -139,7 +145,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
 
     views = 1 if train.one_view else 2
     epochs = train.epochs * train.rounds
-    pretext = 0 if params.pretrain.method == "none" else params.pretrain.epochs
+    pretext = 0 if params.pretrain.method in ("none", "checkpoint") else params.pretrain.epochs
     seconds = {
         "prepare": rates.decode * images,
         "pretrain": passes(train_images, pretext) * (pretext > 0) + 2 * rates.pretext * train_images * pretext,
@@ -150,7 +156,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
     sizes = {
         "features": features,
         # 32-bit vectors of all channels, before whitening
-        "features kept in .fs4": images * cells * 4.0 * channels * params.run.keep_features,
+        "features kept in .fs4": images * cells * 4.0 * rates.dimension * params.run.keep_features,
         # cluster ids of up to 256 clusters are a byte a pixel before they are compressed
         "label maps": images * pixels * (1.0 if train.k <= 256 else 2.0),
         "weights": 2.0 * rates.weights,

@@ -1,4 +1,4 @@
-"""The groups of `params.yaml` but for `train`, in the order of the stages."""
+"""The groups of `params.yaml` but for `pretrain` and `train`, in the order of the stages."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ class DataParams(Group):
         "voc2012-21",
     ]
     id_lists: str
+    channels: Annotated[int, Field(ge=1, le=512)]
+    tile: Natural
+    tile_overlap: Natural
+    ignore_index: Annotated[int, Field(ge=0, le=255)]
     limit: Natural
     max_bad_fraction: Fraction
     min_side: Count
@@ -59,55 +63,12 @@ class DataParams(Group):
     scenes: ScenesParams
 
 
-class ViewParams(Group):
-    """How strongly the two random views of an image differ from it."""
-
-    min_area: AreaFraction
-    flip: bool
-    flip_vertical: bool
-    rotate: bool
-    jitter: Annotated[float, Field(ge=0.0, lt=1.0)]
-    hue: Annotated[float, Field(ge=0.0, le=0.5)]
-
-
-class DenseClustersParams(Group):
-    """The clusters on which two views agree, in method `dense_clusters`."""
-
-    count: Clusters
-    temperature: Positive
-    epsilon: Positive
-    iterations: Count
-
-
-class PretrainParams(Group):
-    """Self-supervised training of the backbone from random weights."""
-
-    method: Literal["dense_clusters", "global_dense", "none"]
-    backbone: Literal["resnet18", "resnet50"]
-    channels: Annotated[int, Field(ge=8)]
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
-    learning_rate: Positive
-    weight_decay: NonNegative
-    warmup_fraction: Fraction
-    temperature: Positive
-    dense_weight: Fraction
-    dense_cells: Count
-    neighbourhood: Fraction
-    clusters: DenseClustersParams
-    view_size: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE)]
-    views: ViewParams
-    precision: Precision
-    min_embedding_std: NonNegative
-    seed: Seed
-
-
 class ExtractParams(Group):
     """Pyramid features of the frozen backbone."""
 
     levels: Annotated[list[Count], Field(min_length=1)]
     mode: Literal["pool", "crop"]
-    source: Literal["res4", "res5", "decoder"]
+    source: Literal["res4", "res5", "last", "decoder"]
     pca: Natural
     batch_size: Count
     shard_images: Count

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pipeline.params.backbone_rules import find_backbone_problems
 from pipeline.params.label_rules import find_label_problems
+from pipeline.params.pretext_rules import find_pretext_problems
+from pipeline.params.pretrain import PretrainParams
 from pipeline.params.pyramid_rules import find_pyramid_problems
 from pipeline.params.stages import (
     DataParams,
@@ -11,7 +14,6 @@ from pipeline.params.stages import (
     FinetuneParams,
     OptionalParams,
     PggParams,
-    PretrainParams,
     ProbeParams,
     ReportParams,
     RunParams,
@@ -45,6 +47,7 @@ def find_inconsistencies(params: Params) -> list[str]:
     side = params.data.crop_size or params.data.resize
     if levels[-1] > side:
         problems.append(f"extract.levels: {levels[-1]} cells a side do not fit into a frame of short side {side}")
+    problems += find_backbone_problems(params.pretrain, params.extract.source)
     if isinstance(params.pgg.k, list) and len(params.pgg.k) != len(levels):
         problems.append(
             f"pgg.k: {params.pgg.k} has {len(params.pgg.k)} values for the {len(levels)} levels of extract.levels; "
@@ -61,6 +64,7 @@ def find_inconsistencies(params: Params) -> list[str]:
                 f"{name}.views.rotate: true stretches frames that are not square; set data.crop to center, or "
                 f"{name}.views.rotate to false"
             )
+    problems += find_pretext_problems(params.pretrain)
     problems += find_pyramid_problems(params.train, levels)
     problems += find_label_problems(params.optional, params.probe, params.finetune)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)
@@ -103,6 +107,26 @@ def _source_problems(data: DataParams) -> list[str]:
         )
     if data.id_lists != "all" and data.source != "coco-stuff":
         problems.append(f"data.id_lists: {data.id_lists!r} is for source coco-stuff; give all for {data.source}")
+    if data.channels != 3 and data.source != "folder":
+        problems.append(f"data.channels: {data.channels} is for source folder; give 3 for {data.source}")
+    if data.ignore_index != 255 and data.source != "folder":
+        problems.append(f"data.ignore_index: {data.ignore_index} is for source folder; give 255 for {data.source}")
+    return problems + _tile_problems(data)
+
+
+def _tile_problems(data: DataParams) -> list[str]:
+    if not data.tile:
+        if data.tile_overlap:
+            return [f"data.tile_overlap: {data.tile_overlap} needs tiles; give their side as data.tile, or 0 here"]
+        return []
+    problems = []
+    if data.tile < data.min_side:
+        problems.append(f"data.tile: {data.tile} is less than data.min_side {data.min_side}; give at least that, or 0")
+    if data.tile_overlap > data.tile // 2:
+        problems.append(
+            f"data.tile_overlap: {data.tile_overlap} is more than half of data.tile {data.tile}; give at most "
+            f"{data.tile // 2}"
+        )
     return problems
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from sklearn.metrics import adjusted_rand_score
 
-from pipeline.clustering import pyramid
+from pipeline.clustering import fitting
 from pipeline.clustering.pyramid import cluster_pyramid, read_pseudo_labels
 from pipeline.errors import InputError
 from pipeline.features.pooling import cell_boxes
@@ -162,7 +162,7 @@ def test_large_levels_are_clustered_from_files(
     features: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, memory = run(features, tmp_path / "memory")
-    monkeypatch.setattr(pyramid, "IN_MEMORY", 4000)  # level 1 has 48 cells of 48 bytes
+    monkeypatch.setattr(fitting, "IN_MEMORY", 4000)  # level 1 has 48 cells of 48 bytes
     with caplog.at_level(logging.INFO):
         _, files = run(features, tmp_path / "files", scratch=(scratch := tmp_path / "scratch"))
     assert caplog.text.count("of cells are clustered from files") == 1

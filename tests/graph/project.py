@@ -154,26 +154,30 @@ def copy_sources(root: Path) -> Project:
         if (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
-    inherited = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("GIT_", "DVC_", "PYTEST_")) and key not in ("PYTHONPATH", "EMAIL")
-    }
-    environment = inherited | {
-        # not resolved: the interpreter of an environment is a link to the one that it was made from
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}",
-        "PYTHONNOUSERSITE": "1",
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(root.with_name(f"{root.name}-site")),
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-    }
-    project = Project(root, environment)
+    project = Project(root, copy_environment(root.with_name(f"{root.name}-site")))
     project.git("init", "--quiet", "--initial-branch", "main")
     project.git("config", "user.name", "Test")
     project.git("config", "user.email", "test@example.org")
     project.commit("Sources")
     return project
+
+
+def copy_environment(site: Path) -> dict[str, str]:
+    """Variables for commands: this Python first on the path, DVC's own files below `site`, no settings of the user."""
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("GIT_", "DVC_", "PYTEST_")) and key not in ("PYTHONPATH", "EMAIL")
+    }
+    return inherited | {
+        # not resolved: the interpreter of an environment is a link to the one that it was made from
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}",
+        "PYTHONNOUSERSITE": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(site),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
 
 
 @functools.cache
@@ -190,13 +194,13 @@ def build_tiny(folder: Path) -> Project:
 
 
 def stages_run(output: str) -> list[str]:
-    """The stages that DVC started, in order, by what it printed."""
-    return re.findall(r"^Running stage '(\w+)':$", output, re.MULTILINE)
+    """The stages that DVC started, in order, by what it printed; an optional one as `name@item`."""
+    return re.findall(r"^Running stage '([\w@]+)':$", output, re.MULTILINE)
 
 
 def stages_restored(output: str) -> list[str]:
     """The stages whose outputs DVC took from its run cache, in order."""
-    return re.findall(r"^Stage '(\w+)' is cached - skipping run", output, re.MULTILINE)
+    return re.findall(r"^Stage '([\w@]+)' is cached - skipping run", output, re.MULTILINE)
 
 
 def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
