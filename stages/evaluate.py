@@ -8,15 +8,15 @@ import typer
 from pipeline.data.loading import FrameDataset, load_batches, ordered_batches
 from pipeline.data.manifest import read_images, read_truth
 from pipeline.evaluation.draws import drawn_images, scored_images
-from pipeline.evaluation.evaluate import evaluate_segmenter
+from pipeline.evaluation.evaluate import evaluate_segmenter, headline
 from pipeline.evaluation.truth import open_truth
-from pipeline.runtime.device import cache_bytes, resolve_device
+from pipeline.runtime.claims import cache_bytes, claim_device
 from pipeline.runtime.stage import Stage, run_stage
 from pipeline.segmentation.draws import load_final_draws
 from pipeline.segmentation.inference import segment_batches
 from pipeline.segmentation.model import load_segmenter
 
-IMAGES, TRUTH, SEGMENTER = "data/prepared/images.parquet", "data/prepared/truth.parquet", "data/segmenter"
+IMAGES, TRUTH, SEGMENTER = INPUTS = "data/prepared/images.parquet", "data/prepared/truth.parquet", "data/segmenter"
 
 
 def evaluate(stage: Stage) -> None:
@@ -31,7 +31,7 @@ def evaluate(stage: Stage) -> None:
         segment_batches(
             segmenter,
             load_batches(dataset, stage.ranks.own(batches), workers=stage.run.workers),
-            device=resolve_device(stage.run),
+            device=claim_device(stage.run),
             precision=params.precision,
             draws=load_final_draws(stage.inputs[SEGMENTER], segmenter.architecture["k"]),
             drawn=drawn_images(table, truth, params),
@@ -48,23 +48,12 @@ def evaluate(stage: Stage) -> None:
         log=stage.log,
         gather=partial(stage.ranks.gather_groups, groups=batches),
     )
-    if not stage.ranks.is_first:
-        return
-    stage.counts |= {"images": len(dataset), "clusters used": metrics["clusters"]["used"]}
-    if "all" in metrics:
-        stage.counts |= {"mIoU": round(metrics["all"]["miou"], 2)}
+    stage.counts |= {"images": len(dataset), **headline(metrics)}
 
 
 def main() -> None:
     """Segment and score; the parameters are group `evaluate` of params.yaml."""
-    run_stage(
-        "evaluate",
-        evaluate,
-        groups=("evaluate",),
-        inputs=(IMAGES, TRUTH, SEGMENTER),
-        out="data/evaluation",
-        shared=True,
-    )
+    run_stage("evaluate", evaluate, groups=("evaluate",), inputs=INPUTS, out="data/evaluation", shared=True)
 
 
 if __name__ == "__main__":

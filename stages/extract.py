@@ -11,7 +11,7 @@ from pipeline.data.manifest import read_images
 from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
 from pipeline.features.store import FeatureStore, remove_other_stores, store_name
-from pipeline.runtime.device import resolve_device
+from pipeline.runtime.claims import claim_device
 from pipeline.runtime.stage import SCRATCH, Stage, run_stage
 
 IMAGES, BACKBONE = "data/prepared/images.parquet", "data/backbone"
@@ -30,14 +30,17 @@ def extract(stage: Stage) -> None:
         is_train=[row.split == "train" for row in dataset.rows],
     )
     notes = stage.out.notes
-    pixels = f"{table.frame} {table.bands}"
-    described = (digest_encoder(stage.inputs[BACKBONE]), pixels, notes["versions"], notes["machine"])
+    made_of = digest_encoder(stage.inputs[BACKBONE]), f"{table.frame} {table.bands}"
     keep = stage.run.keep_features and stage.ranks.is_first
-    store = SCRATCH / "features" / store_name(params, *described) if keep else stage.scratch
-    rows, counts = extract_features(
+    store = (
+        SCRATCH / "features" / store_name(params, *made_of, notes["versions"], notes["machine"])
+        if keep
+        else stage.scratch
+    )
+    stage.out.rows, counts = extract_features(
         images,
         partial(load_batches, dataset, workers=stage.run.workers),
-        freeze_encoder(encoder, params.source, device=resolve_device(stage.run), precision=params.precision),
+        freeze_encoder(encoder, params.source, device=claim_device(stage.run), precision=params.precision),
         dimension=encoder.map_width(params.source),
         params=params,
         out=stage.out.path,
@@ -47,7 +50,6 @@ def extract(stage: Stage) -> None:
         log=stage.log,
         ranks=stage.ranks,
     )
-    stage.out.rows |= rows
     stage.counts |= counts
     if keep:
         remove_other_stores(store)

@@ -13,7 +13,7 @@ from pipeline.pretext.pretrain import pretrain_encoder
 from pipeline.pretext.quality import ViewQuality
 from pipeline.pretext.start import build_start
 from pipeline.runtime.artifacts import write_json
-from pipeline.runtime.device import resolve_device
+from pipeline.runtime.claims import claim_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
@@ -35,7 +35,7 @@ def pretrain(stage: Stage) -> None:
         sizes=dataset.sizes,
         load=load,
         quality=quality,
-        device=resolve_device(stage.run),
+        device=claim_device(stage.run),
         checkpoints=Checkpoints(start.resume_folder(stage.scratch), stage.run.checkpoint_steps),
         curves=curves,
         stop=stage.stop,

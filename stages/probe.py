@@ -13,7 +13,8 @@ from pipeline.labels.maps import freeze_body, load_body
 from pipeline.labels.probing import run_probes
 from pipeline.params import MapSource
 from pipeline.runtime.artifacts import write_json
-from pipeline.runtime.device import resolve_device, thread_count
+from pipeline.runtime.claims import claim_device
+from pipeline.runtime.device import thread_count
 from pipeline.runtime.stage import Stage, run_stage
 
 IMAGES, TRUTH = "data/prepared/images.parquet", "data/prepared/truth.parquet"
@@ -26,7 +27,7 @@ def probe(stage: Stage, source: MapSource) -> None:
     truth = open_truth(table, read_truth(Path(TRUTH)), params.split, params.unknown_ids)
     division = divide_labelled(table, truth, params.seed)
     use_threads(thread_count(stage.run))
-    device = resolve_device(stage.run)
+    device = claim_device(stage.run)
     body = load_body(source, stage.inputs[f"data/{source}"])
     found = run_probes(
         freeze_body(body, device=device, precision=params.precision),

@@ -10,7 +10,7 @@ from pipeline.clustering.pyramid import read_pseudo_labels
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.params import PggParams
-from pipeline.runtime.device import resolve_device
+from pipeline.runtime.claims import claim_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.segmentation.final_clustering import save_draws
 from pipeline.segmentation.model import save_segmenter
@@ -37,7 +37,7 @@ def train(stage: Stage) -> None:
         grouping=PggParams.model_validate(pseudo_labels.manifest["params"]["pgg"]),
         sizes=dataset.sizes,
         load=partial(load_batches, dataset, workers=stage.run.workers),
-        device=resolve_device(stage.run),
+        device=claim_device(stage.run),
         checkpoints=Checkpoints(stage.scratch, stage.run.checkpoint_steps),
         curves=curves,
         stop=stage.stop,

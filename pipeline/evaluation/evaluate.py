@@ -102,6 +102,12 @@ def evaluate_segmenter(
     return metrics
 
 
+def headline(metrics: dict[str, Any]) -> dict[str, float]:
+    """The two numbers for the log line: clusters used, and the mIoU if there is one; none of no metrics."""
+    used = {"clusters used": metrics["clusters"]["used"]} if metrics else {}
+    return used | ({"mIoU": round(metrics["all"]["miou"], 2)} if "all" in metrics else {})
+
+
 def _score(
     truth: GroundTruth,
     counts: Counts,

@@ -65,11 +65,6 @@ def thread_count(run: RunParams) -> int:
     return max(1, cores // read_ranks().local_world)
 
 
-def cache_bytes(run: RunParams) -> int:
-    """Memory for the decoded frames of this process: its share of `run.cache_mb`."""
-    return run.cache_mb * 10**6 // read_ranks().local_world
-
-
 def uses_bf16(device: torch.device, precision: Precision) -> bool:
     """Whether `precision` means bfloat16 on this device; `auto` asks the hardware."""
     import torch

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import LostProcessError
-from pipeline.runtime.device import cache_bytes, thread_count
+from pipeline.runtime.claims import cache_bytes
+from pipeline.runtime.device import thread_count
 from pipeline.runtime.distributed import ALONE, Ranks, read_ranks
 from tests.runtime.test_device import run_params
 
