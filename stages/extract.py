@@ -30,13 +30,9 @@ def extract(stage: Stage) -> None:
         is_train=[row.split == "train" for row in dataset.rows],
     )
     notes = stage.out.notes
-    made_of = digest_encoder(stage.inputs[BACKBONE]), f"{table.frame} {table.bands}"
+    made_of = digest_encoder(stage.inputs[BACKBONE]), f"{table.frame} {table.bands}", notes["versions"]
     keep = stage.run.keep_features and stage.ranks.is_first
-    store = (
-        SCRATCH / "features" / store_name(params, *made_of, notes["versions"], notes["machine"])
-        if keep
-        else stage.scratch
-    )
+    store = SCRATCH / "features" / store_name(params, *made_of, notes["machine"]) if keep else stage.scratch
     stage.out.rows, counts = extract_features(
         images,
         partial(load_batches, dataset, workers=stage.run.workers),
