@@ -86,7 +86,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """Fill a module from a safetensors file.
 
     Raises:
-        InputError: The file is not safetensors, or its keys or shapes differ; the message lists the differences.
+        InputError: The file is not safetensors, or its keys, shapes or types differ; the message lists the differences.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -102,6 +102,11 @@ def load_weights(module: nn.Module, path: Path) -> None:
         f"{key}: shape {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
         for key in expected.keys() & weights.keys()
         if weights[key].shape != expected[key].shape
+    ]
+    problems += [
+        f"{key}: {weights[key].dtype} instead of {expected[key].dtype}"
+        for key in expected.keys() & weights.keys()
+        if weights[key].dtype != expected[key].dtype
     ]
     if problems:
         shown = "; ".join(sorted(problems)[:10])

@@ -22,6 +22,9 @@ from pipeline.errors import InputError
 from pipeline.runtime.digests import file_digest
 
 MANIFEST = "manifest.json"
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_UMASK = os.umask(0o077)  # there is no way to look without setting it
+os.umask(_UMASK)
 
 
 @dataclass
@@ -66,7 +69,7 @@ def create_artifact(out: Path, *, unlisted: tuple[str, ...] = ()) -> Iterator[Ar
         _write_manifest(writer, unlisted)
         _swap_in(temporary, out)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno in _DISK_ERRORS:
             raise _explained(error, out) from error
         raise
     finally:
@@ -123,8 +126,16 @@ class Artifact:
         return [self.file(name) for name in sorted(self.manifest["files"]) if Path(name).match(pattern)]
 
     def json(self, name: str) -> Any:
-        """A listed JSON file, checked and parsed."""
-        return json.loads(self.file(name).read_text("utf-8"))
+        """A listed JSON file, checked and parsed.
+
+        Raises:
+            InputError: See `file`; or the file is not JSON.
+        """
+        path = self.file(name)
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not JSON ({error}); {self._mend}") from None
 
     @property
     def _mend(self) -> str:
@@ -139,15 +150,14 @@ def open_artifact(path: Path) -> Artifact:
     """
     manifest_path = path / MANIFEST
     try:
-        manifest = json.loads(manifest_path.read_text("utf-8"))
-        listed = set(manifest["files"])
+        manifest = _checked_manifest(json.loads(manifest_path.read_text("utf-8")))
     except FileNotFoundError:
         raise InputError(f"{path}: no finished output here ({MANIFEST} is missing); run `dvc repro` first") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(
             f"{manifest_path}: not a valid manifest ({error}); rebuild the folder with `dvc repro`"
         ) from None
-    unlisted = tuple(manifest.get("unlisted", ()))
+    listed, unlisted = set(manifest["files"]), tuple(manifest.get("unlisted", ()))
     present = {name for name in _file_names(path) if name.split("/")[0] not in unlisted} - {MANIFEST}
     artifact = Artifact(path, manifest)
     if surplus := sorted(present - listed):
@@ -171,13 +181,29 @@ def replace_file(path: Path, data: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o644)  # a private file would keep others from reading the result
             file.write(data)
             file.flush()
+            os.fchmod(descriptor, 0o666 & ~_UMASK)  # a private file would keep others from reading the result
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _checked_manifest(manifest: Any) -> dict[str, Any]:
+    """What a file holds that says it is a manifest; ValueError if it is none."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ValueError("it has no table of files")
+    for name, entry in manifest["files"].items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str) or "bytes" not in entry:
+            raise ValueError(f"its entry of {name!r} has no size and digest")
+    for key in ("params", "inputs", "versions", "machine"):
+        if not isinstance(manifest.get(key, {}), dict):
+            raise ValueError(f"its {key} are no table")
+    unlisted = manifest.get("unlisted", [])
+    if not isinstance(unlisted, list) or not all(isinstance(name, str) for name in unlisted):
+        raise ValueError("its unlisted parts are no list of names")
+    return manifest
 
 
 def _write_manifest(writer: ArtifactWriter, unlisted: tuple[str, ...]) -> None:
@@ -197,7 +223,7 @@ def _write_manifest(writer: ArtifactWriter, unlisted: tuple[str, ...]) -> None:
 
 
 def _swap_in(temporary: Path, out: Path) -> None:
-    temporary.chmod(0o755)
+    temporary.chmod(0o777 & ~_UMASK)
     old = _old_name(out)
     if out.exists():
         out.rename(old)

@@ -23,7 +23,7 @@ import pipeline
 from pipeline.errors import InputError, PipelineError
 from pipeline.params import Params, RunParams, load_params
 from pipeline.runtime.artifacts import MANIFEST, Artifact, ArtifactWriter, create_artifact, open_artifact
-from pipeline.runtime.device import thread_count
+from pipeline.runtime.device import is_out_of_memory, thread_count
 from pipeline.runtime.digests import code_digest, file_digest, value_digest
 from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.runtime.locks import hold
@@ -82,7 +82,7 @@ def run_stage(
 
     Raises:
         SystemExit: 2 for wrong parameters, 3 for wrong inputs, 130 or 143 after an interruption, 1 for a failed
-            training. Bugs keep their traceback.
+            training or for want of memory. Bugs keep their traceback.
     """
     start_logging()
     log = get_logger(name)
@@ -103,6 +103,11 @@ def run_stage(
     except PipelineError as error:
         log.error("%s", error)
         raise SystemExit(error.exit_code) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.error("%s", _explain_memory(error, params, groups))
+        raise SystemExit(PipelineError.exit_code) from None
     except Interrupted as interrupted:
         log.error("stopped by %s; run again to go on from what is finished", interrupted)
         raise SystemExit(interrupted.exit_code) from None
@@ -173,6 +178,16 @@ def _open_stage(
         ) from None
     allowed = SimpleNamespace(**{group: getattr(params, group) for group in groups})
     return Stage(name, allowed, params.run, opened, ArtifactWriter(scratch), scratch, stop, log)
+
+
+def _explain_memory(error: BaseException, params: Params, groups: tuple[str, ...]) -> str:
+    # nothing is retried with smaller batches: that would be another result under the same parameters
+    keys = [
+        f"{group}.batch_size ({size})" for group in groups if (size := getattr(getattr(params, group), "batch_size", 0))
+    ]
+    lower = ", ".join([*keys, "data.resize", f"run.cache_mb ({params.run.cache_mb})"])
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"out of memory ({reason}); lower {lower}, or use a machine with more; what is finished is kept"
 
 
 def _warn_of_other_versions(artifact: Artifact, log: logging.Logger) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline.data.images import FORMATS
 from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, require_files
 from pipeline.data.sources.protocol import Protocol
 from pipeline.data.windows import Window
@@ -72,7 +73,7 @@ def _split(path: Path) -> str:
 
 def _tiles(image: SourceImage) -> list[SourceImage]:
     try:
-        with Image.open(image.path) as header:  # reads no pixels
+        with Image.open(image.path, formats=FORMATS) as header:  # reads no pixels
             width, height = header.size
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{image.path}: cannot be opened ({error}); download it again") from None
