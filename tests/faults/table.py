@@ -4,6 +4,7 @@ The first paragraph of such a docstring is the fault, the rest is the behaviour.
 """
 
 import ast
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/faults.md"
 ROWS = range(1, 43)
 NAME = re.compile(r"test_row_(\d\d)_\w+")
+RUNS_START, RUNS_END = "<!-- runs: `python -m tests.faults.table` -->", "<!-- end of runs -->"
 START, END = "<!-- faults: `python -m tests.faults.table` -->", "<!-- end of faults -->"
 
 
@@ -54,8 +56,35 @@ def make_table(rows: list[Row]) -> str:
     return "\n".join([*lines, END])
 
 
+def make_runs(folder: Path) -> str:
+    """What the last long runs found, in a line each, between their markers."""
+    lines = [RUNS_START]
+    if (path := folder / "fuzz.json").is_file():
+        found = json.loads(path.read_text("utf-8"))
+        refused = sum(outcome.get("refused", 0) for outcome in found["targets"].values())
+        lines.append(
+            f"- Last `make fuzz`: {found['cases']} cases, of which {refused} were refused, and no other failure."
+        )
+    if (path := folder / "kill-matrix.json").is_file():
+        found = json.loads(path.read_text("utf-8"))
+        met = sum(found["killed"].values())
+        lines.append(
+            f"- Last `make kill-matrix`: {found['kills']} kills, of which {met} met a stage at work "
+            f"({found['came_too_late']} came too late); {len(found['different'])} runs ended differently."
+        )
+    if (path := folder / "soak.json").is_file():
+        found = json.loads(path.read_text("utf-8"))
+        first, last = found["megabytes"]
+        lines.append(
+            f"- Last `make soak`: {found['cycles']} cycles; memory {first} MB after a fifth, {last} MB at the end."
+        )
+    return "\n".join([*lines, RUNS_END])
+
+
 def renew(page: str) -> str:
-    """The page with a table that is current."""
+    """The page with a table and summaries that are current."""
+    before, rest = page.split(RUNS_START)
+    page = before + make_runs(PAGE.with_suffix("")) + rest.split(RUNS_END)[1]
     before, rest = page.split(START)
     return before + make_table(read_rows()) + rest.split(END)[1]
 

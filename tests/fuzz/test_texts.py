@@ -91,7 +91,8 @@ def changed_classes(draw: st.DrawFn) -> object:
     """A class list with anything in some places."""
     content = copy.deepcopy(CLASSES)
     for _ in range(draw(st.integers(1, 2))):
-        entry = content["classes"][draw(st.integers(0, 1))] if isinstance(content.get("classes"), list) else {}
+        entries = content.get("classes")
+        entry = entries[0] if isinstance(entries, list) and entries and isinstance(entries[0], dict) else {}
         match draw(st.integers(0, 6)):
             case 0:
                 entry[draw(st.sampled_from(["id", "name", "kind"]) | TEXT)] = draw(VALUES)
