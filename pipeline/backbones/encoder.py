@@ -69,7 +69,10 @@ def load_encoder(artifact: Artifact) -> Encoder:
         InputError: The files are damaged, or the weights do not fit the architecture.
     """
     sidecar = artifact.json("backbone.json")
-    encoder = build_encoder(**sidecar["architecture"], seed=0)
+    try:
+        encoder = build_encoder(**sidecar["architecture"], seed=0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{artifact.path}: backbone.json describes no network ({error!r}); run `dvc repro`") from None
     load_weights(encoder, artifact.file("weights.safetensors"))
     return encoder
 

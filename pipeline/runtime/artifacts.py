@@ -137,9 +137,37 @@ class Artifact:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: not JSON ({error}); {self._mend}") from None
 
+    def note(self, *keys: str) -> Any:
+        """A value that the manifest notes, such as `note("params", "pgg")`.
+
+        Raises:
+            InputError: It notes no such value.
+        """
+        value: Any = self.manifest
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            raise InputError(f"{self.path / MANIFEST}: does not note {'.'.join(keys)}; {self._mend}")
+        return value
+
     @property
     def _mend(self) -> str:
         return f"rebuild it with `dvc repro --force --single-item {self.manifest.get('stage', '<stage>')}`"
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a finished folder, whose files are not looked at.
+
+    Raises:
+        InputError: There is no valid manifest.
+    """
+    manifest = path / MANIFEST
+    try:
+        return _checked_manifest(json.loads(manifest.read_text("utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no finished output here ({MANIFEST} is missing); run `dvc repro` first") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{manifest}: not a valid manifest ({error}); rebuild the folder with `dvc repro`") from None
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -148,15 +176,7 @@ def open_artifact(path: Path) -> Artifact:
     Raises:
         InputError: There is no valid manifest, or the folder holds other files than the manifest lists.
     """
-    manifest_path = path / MANIFEST
-    try:
-        manifest = _checked_manifest(json.loads(manifest_path.read_text("utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no finished output here ({MANIFEST} is missing); run `dvc repro` first") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise InputError(
-            f"{manifest_path}: not a valid manifest ({error}); rebuild the folder with `dvc repro`"
-        ) from None
+    manifest = read_manifest(path)
     listed, unlisted = set(manifest["files"]), tuple(manifest.get("unlisted", ()))
     present = {name for name in _file_names(path) if name.split("/")[0] not in unlisted} - {MANIFEST}
     artifact = Artifact(path, manifest)

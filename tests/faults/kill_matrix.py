@@ -86,7 +86,12 @@ def time_stages(built: Project, folder: Path) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Case:
-    """What came of a kill: whether it met the stage at work, and whether the end is the same, with nothing left over."""
+    """What came of a kill.
+
+    Attributes:
+        met: Whether the stage was at work.
+        same: Whether the end is the same, with nothing left over.
+    """
 
     met: bool
     same: bool
