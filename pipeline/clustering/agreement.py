@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.clustering import partition
+
 
 def normalised_mutual_information(first: np.ndarray, second: np.ndarray) -> float:
     """Mutual information over the mean of the two entropies (as scikit-learn's default).
@@ -15,13 +17,7 @@ def normalised_mutual_information(first: np.ndarray, second: np.ndarray) -> floa
     Returns:
         0 for independent labellings to 1 for the same up to names; 1 when both have a single label.
     """
-    counts = _contingency(first, second)
-    joint = counts / counts.sum()
-    rows, cols = joint.sum(1), joint.sum(0)
-    seen = joint > 0
-    information = float((joint[seen] * np.log(joint[seen] / np.outer(rows, cols)[seen])).sum())
-    mean_entropy = (_entropy(rows) + _entropy(cols)) / 2
-    return 1.0 if mean_entropy == 0 else max(information / mean_entropy, 0.0)
+    return partition.normalised_mutual_information(_contingency(first, second))
 
 
 def adjusted_rand_index(first: np.ndarray, second: np.ndarray) -> float:
@@ -35,11 +31,7 @@ def adjusted_rand_index(first: np.ndarray, second: np.ndarray) -> float:
         1 for the same up to names, 0 on average for independent labellings with these cluster sizes, least -0.5;
         1 when both have a single label, or both only labels of their own.
     """
-    counts = _contingency(first, second)
-    both, in_first, in_second = _pairs(counts), _pairs(counts.sum(1)), _pairs(counts.sum(0))
-    expected = in_first * in_second / _pairs(counts.sum())
-    highest = (in_first + in_second) / 2
-    return 1.0 if highest == expected else (both - expected) / (highest - expected)
+    return partition.adjusted_rand_index(_contingency(first, second))
 
 
 def relative_entropy(counts: np.ndarray) -> float:
@@ -52,10 +44,6 @@ def _contingency(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     first, second = first.reshape(-1).astype(np.int64), second.reshape(-1).astype(np.int64)
     columns = int(second.max()) + 1
     return np.bincount(first * columns + second, minlength=(int(first.max()) + 1) * columns).reshape(-1, columns)
-
-
-def _pairs(counts: np.ndarray) -> int:
-    return int((counts * (counts - 1) // 2).sum())
 
 
 def _entropy(shares: np.ndarray) -> float:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clustering.partition import adjusted_rand_index, normalised_mutual_information
 from pipeline.data.classes import ClassList
 from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import RESAMPLES, ImageCounts, bootstrap_intervals
 from pipeline.evaluation.matching import Assignment, describe_rule
 from pipeline.evaluation.metrics import absent_classes, classes_counted, per_class_iou, score, score_restricted
-from pipeline.evaluation.partition import adjusted_rand_index, normalised_mutual_information
 
 
 def split_figures(

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from pipeline.clustering.partition import adjusted_rand_index, normalised_mutual_information
 from pipeline.errors import InputError
-from pipeline.evaluation.partition import adjusted_rand_index, normalised_mutual_information
 
 MATRICES = st.tuples(st.integers(1, 5), st.integers(1, 6)).flatmap(
     lambda shape: arrays(np.int64, shape, elements=st.integers(0, 6)).filter(np.any)
