@@ -169,10 +169,10 @@ def _check_class(path: Path, position: int, entry: Any) -> None:
     if not _is_int(entry.get("id")):
         raise InputError(f"{path}: classes[{position}].id must be a whole number, not {_shown(entry.get('id'))}")
     name = entry.get("name")
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        raise InputError(
-            f"{path}: classes[{position}].name must be a text of one line that is not empty, not {_shown(name)}"
-        )
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{path}: classes[{position}].name must be a text that is not empty, not {_shown(name)}")
+    if not name.isprintable():
+        raise InputError(f"{path}: classes[{position}].name {_shown(name)} has a line break or control character")
 
 
 def _check_ids(path: Path, ids: list[int]) -> None:

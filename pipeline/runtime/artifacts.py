@@ -273,7 +273,8 @@ def _explained(error: OSError, out: Path) -> InputError:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
+    problem = os.strerror(error.errno or 0)  # Arrow puts more words into `error.strerror`
     return InputError(
-        f"{out}: cannot be written ({error.strerror}, {free / 1e6:.0f} MB free); free some space or make the folder "
-        "writable, then run again: what was finished before is kept"
+        f"{out}: cannot be written ({problem}, {free / 1e6:.0f} MB free); free some space or make the folder writable, "
+        "then run again: what was finished before is kept"
     )

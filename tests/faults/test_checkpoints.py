@@ -94,18 +94,21 @@ def test_row_22_checkpoints_of_other_runs(project: Project, built: Project) -> N
 def test_row_23_hostile_checkpoints(project: Project, built: Project, tmp_path: Path) -> None:
     """A checkpoint that is damaged, holds code, or does not fit the network.
 
-    Code is never run (`weights_only`); the checkpoint before is used, with a line that names the file.
+    Code is never run (`weights_only`). The checkpoint before is used, with a line that names the file; one of another
+    network is refused (exit code 3).
     """
     target = tmp_path / "executed"
     with interrupted_training(project) as checkpoint:
         hostile = checkpoint.with_name("checkpoint-00002-0000007.pt")
         torch.save({"trainee": Payload(target)}, hostile)
         checkpoint.with_name("checkpoint-00002-0000008.pt").write_bytes(pickle.dumps(Payload(target)))
-        torch.save({"epoch": 2, "step": 9, "trainee": {}}, checkpoint.with_name("checkpoint-00002-0000009.pt"))
+        other = checkpoint.with_name("checkpoint-00002-0000009.pt")
+        torch.save({"epoch": 2, "step": 9, "trainee": {}}, other)
+        refuse(project, "train", 3, "holds a checkpoint that does not fit this training", "remove it with `fs4 clean`")
+        other.unlink()
         output = project.stage("train")
     assert "checkpoint-00002-0000008.pt cannot be read" in output
     assert "checkpoint-00002-0000007.pt cannot be read" in output
-    assert "checkpoint-00002-0000009.pt cannot be read" in output
     assert f"going on from {checkpoint.name}" in output
     assert not target.exists()
     assert project.digests("segmenter") == built.digests("segmenter")

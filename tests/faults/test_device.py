@@ -55,7 +55,7 @@ def test_row_27_no_memory_on_the_cpu(project: Project, built: Project) -> None:
 
     The same: exit code 1 and one line, and old outputs stay.
     """
-    project.set_params({"pgg": {"k": 96}, "train": {"k": 10**7, "epochs": 0}})
+    project.set_params({"train": {"k": 10**9}})
     output = project.run("bash", "-c", "ulimit -v 8000000; exec python -m stages.train", code=1)
     assert "out of memory" in output
     assert "Traceback" not in output
