@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import stat
 import subprocess
 import sys
@@ -109,6 +110,24 @@ def test_payloads_are_not_run_wherever_something_is_loaded(tmp_path: Path) -> No
         with pytest.raises(ParamsError):
             read_yaml(tmp_path / "params.yaml")
     assert not target.exists()
+
+
+TEMPLATES = sorted((ROOT / "pipeline").rglob("*.j2"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_templates_escape_everything_and_pages_forbid_the_rest(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert "|safe" not in text.replace(" ", "")
+    assert "autoescape" not in text
+    assert "<script" not in text
+    assert not re.search(r"""\bon\w+=|(src|href)="?(https?:)?//""", text)
+    if "<html" in text:
+        (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        assert rules.pop("default-src") == "'none'"
+        assert rules.pop("img-src", "data:") == "data:"
+        assert rules == {"style-src": "'unsafe-inline'", "base-uri": "'none'", "form-action": "'none'"}
 
 
 def test_yaml_cannot_grow(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pipeline.errors import PipelineError
 TOTAL = int(os.environ.get("FS4_FUZZ_CASES", "10000"))
 # share of the cases by target, cheap ones first
 SHARES = {
-    "params": 20,
+    "params": 17,
+    "masks": 3,
     "yaml": 14,
     "classes": 20,
     "images": 16,

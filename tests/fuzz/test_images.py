@@ -1,10 +1,13 @@
 """Any bytes in place of an image, and of a pair that `fs4 score` reads."""
 
+import hashlib
 import io
+import json
 import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.data.frames import Frame
 from pipeline.data.images import BadImage, decode_image
+from pipeline.data.manifest import ImageRow, ImageTable, TruthRow, TruthTable
 from pipeline.errors import InputError
 from pipeline.evaluation.pairs import read_labels
 from pipeline.evaluation.scoring import score_folders
+from pipeline.evaluation.truth import open_truth
 from tests.fuzz.cases import judge, tried
 from tests.fuzz.damage import damaged
 
@@ -129,6 +135,7 @@ WHOLE = [
     encode(Image.fromarray(np.full_like(LABELS, 255)), "PNG"),
     encode(Image.fromarray(LABELS[:5]), "PNG"),
 ]
+MANY = [{"id": number, "name": str(number)} for number in range(200)]
 SCORED = st.sampled_from(WHOLE) | st.sampled_from(WHOLE).flatmap(damaged) | HEADERS | st.sampled_from(FILES)
 
 
@@ -157,3 +164,27 @@ def test_any_pair(folders: Path, prediction: bytes, mask: bytes, rule: str, swit
         assert "nan" not in table.lower()
         labels = read_labels(folders / "masks/a.png")
         assert labels.ndim == 2
+
+
+CLASSES = [None, '{"classes": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]}', f'{{"classes": {json.dumps(MANY)}}}']
+
+
+@given(data=SCORED, text=st.sampled_from(CLASSES), unknown=st.sampled_from(["ignore", "error"]))
+@tried("masks")
+def test_any_mask(folders: Path, data: bytes, text: str | None, unknown: Literal["ignore", "error"]) -> None:
+    path = folders / "mask.png"
+    path.write_bytes(data)
+    rows = [ImageRow("val/a.png", "val", "a.png", 64, 64, "", "ok")]
+    masks = [TruthRow("val/a.png", "val", str(path), hashlib.sha256(data).hexdigest())]
+    table = ImageTable(rows, Frame(32, "center"), MAX_PIXELS, 1)
+
+    def read() -> tuple[np.ndarray, int, int]:
+        truth = open_truth(table, TruthTable(masks, text), "auto", unknown)
+        assert truth is not None
+        return truth.read("val/a.png"), len(truth.classes.names), truth.classes.ignore_index
+
+    found = judge("masks", read)
+    if found is not None:
+        mask, classes, ignored = found
+        assert mask.shape == (32, 32)
+        assert set(np.unique(mask).tolist()) <= {*range(classes), ignored}
