@@ -34,22 +34,25 @@ def test_row_32_clusters_and_classes_of_different_number(project: Project, tmp_p
     A rectangular Hungarian matching; pixels of unmatched clusters are errors, a many-to-one score stands apart, and
     absent classes are left out of the mean and listed.
     """
-    mask = np.repeat([0, 0, 1, 1], 8).astype(np.uint8).reshape(4, 8)
-    prediction = np.repeat([0, 0, 5, 9], 8).astype(np.uint8).reshape(4, 8)
-    save(tmp_path / "masks/a.png", mask)
-    save(tmp_path / "predictions/a.png", prediction)
-    classes = [{"id": number, "name": name} for number, name in enumerate(("sky", "sea", "ship"))]
-    (tmp_path / "classes.json").write_text(json.dumps({"classes": classes}))
-    out = tmp_path / "scores"
-    folders = (str(tmp_path / "predictions"), str(tmp_path / "masks"))
-    project.run(*FS4, "score", *folders, "--classes", str(tmp_path / "classes.json"), "--output", str(out))
-    metrics = json.loads((out / "metrics.json").read_text())
+    save(tmp_path / "masks/a.png", np.repeat([0, 0, 1, 1], 8).astype(np.uint8).reshape(4, 8))
+    folders = (str(tmp_path / "predictions"), str(tmp_path / "masks"), "--output", str(tmp_path / "scores"))
+    three = np.repeat([0, 0, 5, 9], 8).astype(np.uint8).reshape(4, 8)
+    save(tmp_path / "predictions/a.png", three)
+    project.run(*FS4, "score", *folders)
+    metrics = json.loads((tmp_path / "scores/metrics.json").read_text())
     assert metrics["all"]["pixel_accuracy"] == pytest.approx(75.0)
     assert metrics["majority"]["pixel_accuracy"] == pytest.approx(100.0)
-    assert set(metrics["per_class"]) == {"sky", "sea"}
+    assert sorted(json.loads((tmp_path / "scores/confusion.json").read_text())["class_of_cluster"]) == [-1, 0, 1]
+
+    save(tmp_path / "predictions/a.png", np.minimum(three, 5))
+    classes = [{"id": number, "name": name} for number, name in enumerate(("sky", "sea", "ship"))]
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": classes}))
+    project.run(*FS4, "score", *folders, "--classes", str(tmp_path / "classes.json"))
+    metrics = json.loads((tmp_path / "scores/metrics.json").read_text())
+    assert metrics["per_class"] == {"sky": pytest.approx(100.0), "sea": pytest.approx(100.0)}
+    assert metrics["all"]["miou"] == pytest.approx(100.0)
     assert metrics["protocol"]["classes_counted"] == 2
-    assert json.loads((out / "protocol.json").read_text())["absent_classes"] == "ship"
-    assert sorted(json.loads((out / "confusion.json").read_text())["class_of_cluster"]) == [-1, 0, 1]
+    assert json.loads((tmp_path / "scores/protocol.json").read_text())["absent_classes"] == "ship"
 
 
 def test_row_33_nothing_but_ignored_pixels(project: Project, tmp_path: Path) -> None:
