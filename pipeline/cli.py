@@ -115,22 +115,29 @@ def compare(
 @app.command()
 def score(
     predictions: Annotated[Path, typer.Argument(help="Folder of label maps: PNG files of cluster ids.")],
-    truth: Annotated[Path, typer.Argument(help="Folder of masks: PNG files of class ids, with the same names.")],
+    truth: Annotated[Path, typer.Argument(help="Folder of masks of the same names; with --protocol, the download.")],
     classes: Annotated[Path | None, typer.Option(help="A classes.json; without it, the ids that occur.")] = None,
+    protocol: Annotated[str, typer.Option(help="A published protocol, such as coco-stuff-27.")] = "",
+    split: Annotated[str, typer.Option(help="With --protocol: val, train+val, picie…")] = "val",
+    ids: Annotated[Path | None, typer.Option(help="With --protocol: list of the names to score.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="With --protocol: whole masks as stored.")] = False,
     match: Annotated[str, typer.Option(help="Rule: hungarian, majority or hungarian+majority.")] = "hungarian",
+    match_from: Annotated[Path | None, typer.Option(help="Folder of an earlier result, whose match is used.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and protocol.json.")] = None,
     boundary: Annotated[bool, typer.Option("--boundary", help="Compute boundary F1 as well.")] = False,
     resize: Annotated[bool, typer.Option("--resize", help="Bring predictions to the size of their masks.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Determines the resampling of images.")] = 0,
 ) -> None:
     """Score label maps of any method, as stage evaluate would."""
-    from pipeline.evaluation.scoring import score_folders
+    from pipeline.evaluation.scoring import OfficialRequest, score_folders
 
     table = score_folders(
         predictions,
         truth,
         classes_file=classes,
+        official=OfficialRequest(protocol, split, ids, full),
         rule=match,
+        match_from=match_from,
         output=output,
         boundary=boundary,
         resize=resize,

@@ -6,7 +6,7 @@ import typer
 
 from pipeline.data.loading import FrameDataset, load_batches, ordered_batches
 from pipeline.data.manifest import read_images, read_truth
-from pipeline.evaluation.draws import drawn_images
+from pipeline.evaluation.draws import drawn_images, scored_images
 from pipeline.evaluation.evaluate import evaluate_segmenter
 from pipeline.evaluation.truth import open_truth
 from pipeline.runtime.device import resolve_device
@@ -34,6 +34,8 @@ def evaluate(stage: Stage) -> None:
             precision=params.precision,
             draws=load_final_draws(stage.inputs[SEGMENTER], segmenter.architecture["k"]),
             drawn=drawn_images(table, truth, params),
+            refine=params.refine,
+            refined=scored_images(table, truth) if params.refine.iterations else (),
         ),
         table=table,
         truth=truth,

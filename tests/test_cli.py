@@ -15,6 +15,8 @@ from pipeline.errors import InputError
 from pipeline.params.presets import flatten_keys
 from pipeline.runtime.locks import hold
 from pipeline.yaml_reader import read_yaml
+from tests.data.sources.downloads import make_camvid
+from tests.data.sources.downloads import mask as save_mask
 from tests.report.records import make_record, write_records
 
 ROOT = Path(__file__).parents[1]
@@ -126,3 +128,15 @@ def test_scores_of_label_maps_are_printed_and_written(project):
     result = fs4(project, "score", "predictions", "gone")
     assert result.returncode == 3
     assert result.stderr.endswith("gone: does not exist; give a folder of PNG files\n")
+
+
+def test_scores_against_a_download_need_only_the_name_of_the_protocol(project):
+    make_camvid(project / "camvid")
+    (project / "predictions").mkdir()
+    save_mask(project / "predictions/0016E5_07959.png", [*range(12)])
+    output = run("score", "predictions", "camvid", "--protocol", "camvid-11", "--output", "scores")
+    assert "11 classes (11 in the mIoU), 12 clusters; match: hungarian" in output
+    assert '"camvid-11"' in (project / "scores/protocol.json").read_text()
+    result = fs4(project, "score", "predictions", "camvid", "--protocol", "camvid-12")
+    assert result.returncode == 2
+    assert "--protocol: none is called 'camvid-12'; the protocols are coco-stuff-27" in result.stderr

@@ -30,9 +30,14 @@ def matching_split(truth: GroundTruth, params: EvaluateParams) -> str:
 
 def drawn_images(table: ImageTable, truth: GroundTruth | None, params: EvaluateParams) -> frozenset[int]:
     """Indices of the usable images on which clusters are matched or scored."""
+    return scored_images(table, truth, (matching_split(truth, params),) if truth else ())
+
+
+def scored_images(table: ImageTable, truth: GroundTruth | None, further: Sequence[str] = ()) -> frozenset[int]:
+    """Indices of the usable images that are scored, and of those with masks in further splits."""
     if truth is None:
         return frozenset()
-    splits = {*truth.splits, matching_split(truth, params)}
+    splits = {*truth.splits, *further}
     usable = enumerate(table.select(None))
     return frozenset(index for index, row in usable if row.split in splits and truth.has(row.image_id))
 

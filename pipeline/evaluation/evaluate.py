@@ -15,18 +15,19 @@ from pipeline.errors import ParamsError
 from pipeline.evaluation.bootstrap import ImageCounts
 from pipeline.evaluation.confusion import confusion_matrix
 from pipeline.evaluation.draws import count_draws, matching_split, score_draws
-from pipeline.evaluation.figures import check_finite, confusion_file, rule_notes, split_figures
+from pipeline.evaluation.figures import check_finite, confusion_file, describe_frame, rule_notes, split_figures
 from pipeline.evaluation.floors import floor_metrics
 from pipeline.evaluation.gallery import Exhibit, choose_exhibits, write_gallery
 from pipeline.evaluation.label_maps import LabelMapWriter
 from pipeline.evaluation.matching import Assignment, hungarian, majority
 from pipeline.evaluation.metrics import cluster_statistics
+from pipeline.evaluation.refined import RefinedCounts, describe_refinement
 from pipeline.evaluation.truth import GroundTruth
 from pipeline.params import EvaluateParams
 from pipeline.runtime.artifacts import write_json
 
 FLOOR_PIXELS = 100_000  # sample that the colour and position k-means is fitted on
-Segmented = Iterable[tuple[int, Any, np.ndarray, Sequence[np.ndarray]]]
+Segmented = Iterable[tuple[int, Any, np.ndarray, Sequence[np.ndarray], np.ndarray | None]]
 
 
 @dataclass
@@ -37,6 +38,7 @@ class _Counts:
     draws: dict[str, np.ndarray]  # (R, C, K) per split
     pixels: dict[str, np.ndarray]  # (K,) per split, ignored pixels included
     images: ImageCounts  # of the scored split
+    refined: RefinedCounts  # of the scored split
     exhibits: list[Exhibit]
 
     def join(self, truth: GroundTruth) -> None:
@@ -63,8 +65,9 @@ def evaluate_segmenter(
     """Write label maps, gallery, cluster sizes, and the figures if there are masks.
 
     Args:
-        segmented: (index, uint8 image (3, h, w), cluster ids (h, w), those of each further final clustering) for every
-            usable image, in order; the last may be empty for images outside `drawn_images`.
+        segmented: (index, uint8 image (3, h, w), cluster ids (h, w), those of each further final clustering, refined
+            ones) for every usable image, in order; draws may be empty for images outside `drawn_images`, and the last
+            be None outside `scored_images`.
         table: All images; the indices count its usable ones.
         truth: The masks, or None.
         k: Number of clusters K.
@@ -92,7 +95,7 @@ def evaluate_segmenter(
     metrics: dict[str, Any] = {"data": {"leaked": len(table.find_leaked())}}
     protocol: dict[str, Any] = {
         "labels": "none: no masks were found, so nothing is scored",
-        "frame": _frame_text(table),
+        "frame": describe_frame(table.frame),
     }
     assignment = None
     if truth:
@@ -124,9 +127,10 @@ def _collect(
     out: Path,
     rows: dict[str, int],
 ) -> _Counts:
-    counts = _Counts({}, {}, {}, ImageCounts(len(truth.classes.names) if truth else 0), [])
+    C = len(truth.classes.names) if truth else 0
+    counts = _Counts({}, {}, {}, ImageCounts(C), RefinedCounts(np.zeros((C, k), np.int64)), [])
     maps = LabelMapWriter(out, rows)
-    for index, image, labels, draws in segmented:
+    for index, image, labels, draws, refined in segmented:
         row = usable[index]
         maps.add(row.image_id, row.split, labels)
         sizes = np.bincount(labels.ravel(), minlength=k).astype(np.int64)
@@ -140,6 +144,8 @@ def _collect(
             counts.draws[row.split] = counts.draws.get(row.split, 0) + count_draws(mask, draws, **sizes_of)
             if row.split in truth.splits:
                 counts.images.add(matrix)
+                if refined is not None:
+                    counts.refined.add(confusion_matrix(mask, refined, **sizes_of), labels != refined)
         if row.image_id in chosen:
             counts.exhibits.append(Exhibit(row.image_id, row.split, np.asarray(image), labels, mask))
     maps.flush()
@@ -190,6 +196,8 @@ def _score(
     )
     summary, draws = score_draws(counts.draws[match_split], counts.draws[split], classes.names, classes.kinds)
     metrics["floors"] = floors.figures
+    if params.refine.iterations:
+        metrics["refined"] = counts.refined.figures(assignment, classes, params.refine)
     metrics["protocol"]["resolution"] = table.frame.side
     if draws:
         metrics["draws"] = summary
@@ -200,10 +208,12 @@ def _score(
         "split": split,
         "matched_on": match_split,
         "checkpoint_rule": "the last epoch; none is chosen on labels",
-        "frame": _frame_text(table),
+        "frame": describe_frame(table.frame),
         "labels": "read by this stage for the first time",
         "colour_position_kmeans": floors.describe(),
     }
+    if params.refine.iterations:
+        protocol["refined"] = describe_refinement(params.refine)
     write_json(out / "confusion.json", confusion_file(matrix, assignment, classes))
     return metrics, protocol, assignment
 
@@ -220,12 +230,3 @@ def _describe_clusters(
         }
         for cluster, count in enumerate(pixels)
     ]
-
-
-def _frame_text(table: ImageTable) -> str:
-    frame = table.frame
-    if frame.crop_size:
-        crop = f"centre crop of {frame.crop_size} px"
-    else:
-        crop = "square centre crop" if frame.crop == "center" else "whole image, trimmed to multiples of 32"
-    return f"short side {frame.resize} px, {crop}; images bilinear with antialias, masks nearest"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.clustering.partition import adjusted_rand_index, normalised_mutual_information
 from pipeline.data.classes import ClassList
+from pipeline.data.frames import Frame
 from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import RESAMPLES, ImageCounts, bootstrap_intervals
 from pipeline.evaluation.matching import Assignment, describe_rule
@@ -79,6 +80,15 @@ def rule_notes(matrix: NDArray[np.integer], assignment: Assignment, classes: Cla
         "absent_classes": ", ".join(classes.names[i] for i in absent) or "none",
         "classes_note": classes.note,
     }
+
+
+def describe_frame(frame: Frame) -> str:
+    """The part and the resolution that are scored, for `protocol.json`."""
+    if frame.crop_size:
+        crop = f"centre crop of {frame.crop_size} px"
+    else:
+        crop = "square centre crop" if frame.crop == "center" else "whole image, trimmed to multiples of 32"
+    return f"short side {frame.resize} px, {crop}; images bilinear with antialias, masks nearest"
 
 
 def confusion_file(matrix: NDArray[np.integer], assignment: Assignment, classes: ClassList) -> dict[str, Any]:

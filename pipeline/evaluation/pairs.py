@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
+from pipeline.data.images import FORMATS
+from pipeline.data.mask_ids import pack_colours
 from pipeline.errors import InputError
+from pipeline.evaluation.official import OfficialMask, OfficialTruth, shorten_name
 from pipeline.runtime.logs import get_logger
 
 _START = b"\x89PNG\r\n\x1a\n"
@@ -24,10 +28,11 @@ log = get_logger("score")
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A prediction and the mask that it is scored against."""
+    """A prediction and the mask that it is scored against, or a tile of that."""
 
     prediction: Path
     mask: Path
+    window: tuple[slice, slice] | None = None
 
 
 def pair_folders(predictions: Path, truth: Path) -> list[Pair]:
@@ -58,9 +63,76 @@ def pair_folders(predictions: Path, truth: Path) -> list[Pair]:
             f"{masks[missing[0]]}: has no prediction {predictions / missing[0]}.png ({len(missing)} of {len(masks)} "
             "masks have none); predict every image, or score against a folder of the masks you mean"
         )
-    if surplus := sorted(found.keys() - masks.keys()):
-        log.warning("%d predictions have no mask and are not scored, such as %s", len(surplus), found[surplus[0]])
+    _warn_of_surplus([found[name] for name in sorted(found.keys() - masks.keys())])
     return [Pair(found[name], masks[name]) for name in sorted(masks)]
+
+
+def pair_official(predictions: Path, masks: Sequence[OfficialMask], official: OfficialTruth) -> list[Pair]:
+    """Pair PNG files with the masks of a download.
+
+    A prediction is called as its mask below the folder of the split, with or without the split before it, or, unless
+    masks are cut into tiles, by the last part of that alone; endings that only images or masks have may be there.
+
+    Args:
+        predictions: Folder of label maps.
+        masks: What is scored.
+        official: Where the masks come from.
+
+    Returns:
+        The pairs in the order of the masks.
+
+    Raises:
+        InputError: The folder is missing or holds no PNG files, two files claim one mask, or a mask has no prediction.
+    """
+    found: dict[str, Path] = {}
+    for name, path in _list(predictions).items():
+        if (other := found.setdefault(shorten_name(name, official), path)) != path:
+            raise InputError(f"{path}: differs from {other} only in its ending; remove one of them")
+    pairs, missing = [], []
+    for mask in masks:
+        names = [mask.name, f"{mask.split}/{mask.name}"]
+        names += [] if mask.window else [PurePosixPath(mask.name).name]
+        present = dict.fromkeys(name for name in names if name in found)
+        if len(present) > 1:
+            one, other = (found[name] for name in list(present)[:2])
+            raise InputError(f"{other}: is a prediction of {mask.path} as {one} is; remove one of them")
+        if present:
+            pairs.append(Pair(found[next(iter(present))], mask.path, mask.window))
+        else:
+            missing.append(mask)
+    if missing:
+        raise InputError(
+            f"{missing[0].path}: has no prediction {predictions / missing[0].name}.png ({len(missing)} of {len(masks)} "
+            f"masks have none); {predictions} holds {min(found)!r} (without .png); predict every image, or name those "
+            "that you mean with --ids"
+        )
+    used = {pair.prediction for pair in pairs}
+    _warn_of_surplus([path for path in found.values() if path not in used])
+    return pairs
+
+
+def read_colours(path: Path) -> np.ndarray:
+    """Read a mask of colours as numbers.
+
+    Args:
+        path: a picture in RGB of any format.
+
+    Returns:
+        int32 (h, w): red * 65536 + green * 256 + blue.
+
+    Raises:
+        InputError: The file cannot be read, or is another kind of image.
+    """
+    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS  # Pillow refuses twice as many undecoded
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode != "RGB":
+                raise InputError(f"{path}: is of mode {image.mode}, but the class table is of colours; save it as RGB")
+            return pack_colours(np.array(image))
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly every kind of exception
+        raise InputError(f"{path}: cannot be read as a picture ({error}); download or save it again") from None
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -98,32 +170,9 @@ def read_labels(path: Path) -> np.ndarray:
     return labels.astype(np.uint16 if depth == 16 else np.uint8)
 
 
-def fit_size(prediction: np.ndarray, mask: np.ndarray, pair: Pair, *, resize: bool) -> np.ndarray:
-    """Bring a prediction to the size of its mask by nearest neighbour, if that is wanted and needed.
-
-    Args:
-        prediction: ids (h, w).
-        mask: ids (H, W).
-        pair: their files, for the message.
-        resize: whether other sizes than the mask's are resized.
-
-    Returns:
-        ids (H, W).
-
-    Raises:
-        InputError: The sizes differ and `resize` is not set.
-    """
-    (h, w), (height, width) = prediction.shape, mask.shape
-    if (h, w) == (height, width):
-        return prediction
-    if not resize:
-        raise InputError(
-            f"{pair.prediction}: is {w} x {h}, but its mask {pair.mask} is {width} x {height}; predict at the size of "
-            "the mask, or give --resize to resize predictions by nearest neighbour"
-        )
-    # the pixel at the centre of each new one, in whole numbers
-    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in ((height, h), (width, w)))
-    return prediction[rows[:, None], columns]
+def _warn_of_surplus(paths: Sequence[Path]) -> None:
+    if paths:
+        log.warning("%d predictions have no mask and are not scored, such as %s", len(paths), paths[0])
 
 
 def _list(folder: Path) -> dict[str, Path]:

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.data.classes import ClassList, default_classes, load_classes
-from pipeline.errors import InputError
+from pipeline.data.classes import default_classes, load_classes, parse_classes
+from pipeline.errors import InputError, ParamsError
 from pipeline.evaluation.bootstrap import ImageCounts
 from pipeline.evaluation.boundary import TOLERANCE, BoundaryCounts
 from pipeline.evaluation.confusion import confusion_matrix
-from pipeline.evaluation.figures import check_finite, confusion_file, rule_notes, split_figures
+from pipeline.evaluation.earlier_match import EarlierMatch, load_match
+from pipeline.evaluation.figures import check_finite, confusion_file, describe_frame, rule_notes, split_figures
 from pipeline.evaluation.matching import Assignment, check_rule, hungarian, majority, match
 from pipeline.evaluation.metrics import cluster_statistics, score
-from pipeline.evaluation.pairs import Pair, fit_size, pair_folders, read_labels
+from pipeline.evaluation.official import find_protocol, list_masks
+from pipeline.evaluation.pair_reading import PairReader
+from pipeline.evaluation.pairs import Pair, pair_folders, pair_official, read_labels
 from pipeline.evaluation.score_table import score_table
 from pipeline.runtime.artifacts import create_artifact, open_artifact, write_json
 from pipeline.runtime.locks import hold
 
 _IDS = 65_536  # of a 16-bit PNG
 _NARROW_IDS = 256
-_IDS_NAMED = 10
 _COMMAND = "fs4 score"
+
+
+@dataclass(frozen=True)
+class OfficialRequest:
+    """What is scored of a download.
+
+    Attributes:
+        protocol: Name of the protocol; "" for none.
+        split: A split, several joined by "+", or another name that publications have for them.
+        ids: List of the names to score; None: all.
+        full: Whether masks are scored whole and as they are stored, without the protocol's part and resolution.
+    """
+
+    protocol: str
+    split: str = "val"
+    ids: Path | None = None
+    full: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what only a protocol gives a meaning."""
+        if not self.protocol and (self.split != "val" or self.ids or self.full):
+            raise ParamsError("--split, --ids and --full belong to a protocol; give --protocol, or leave them out")
 
 
 @dataclass(frozen=True)
@@ -42,7 +66,9 @@ def score_folders(
     truth: Path,
     *,
     classes_file: Path | None,
+    official: OfficialRequest = OfficialRequest(""),
     rule: str,
+    match_from: Path | None = None,
     output: Path | None,
     boundary: bool,
     resize: bool,
@@ -52,9 +78,11 @@ def score_folders(
 
     Args:
         predictions: PNG files of cluster ids, of any number of clusters; every id is a cluster, 255 too.
-        truth: PNG files of class ids, with the same relative paths.
-        classes_file: a `classes.json`; None: the ids that occur, with 255 for unlabelled.
+        truth: PNG files of masks, with the same relative paths; with `official`, the download.
+        classes_file: a `classes.json`; None: the ids that occur, with 255 for unlabelled, or the protocol's classes.
+        official: a published protocol, which knows names, places and meaning of the masks; by default none.
         rule: name of the matching rule.
+        match_from: folder of an earlier result, whose match is used with its rule; None: the scored pairs are matched.
         output: folder to write; None for none.
         boundary: whether boundary F1 is computed, which reads everything a second time.
         resize: whether predictions of another size than their mask are resized.
@@ -64,60 +92,88 @@ def score_folders(
         The table.
 
     Raises:
-        ParamsError: The rule is unknown.
-        InputError: A file does not fit, nothing is labelled, or `output` holds something else.
+        ParamsError: The rule, protocol or split is unknown, or there are two class lists or rules.
+        InputError: A file or an earlier result does not fit, nothing is labelled, or `output` holds something else.
     """
     check_rule(rule)
+    if official.protocol and classes_file:
+        raise ParamsError(f"--classes: protocol {official.protocol} has its own classes; give one of the two")
+    if match_from and rule != "hungarian":
+        raise ParamsError(f"--match: {rule} was given, but --match-from brings its own rule; leave one out")
     if output is not None:
         output = output.resolve()
         _check_output(output)
-    result = score_pairs(
-        pair_folders(predictions, truth), classes_file, rule=rule, boundary=boundary, resize=resize, seed=seed
-    )
+    if official.protocol:
+        pairs, reader, notes = _open_official(predictions, truth, official, resize=resize)
+    else:
+        pairs = pair_folders(predictions, truth)
+        classes = load_classes(classes_file) if classes_file else default_classes(_values(pairs))
+        reader, notes = PairReader(classes, resize=resize), {}
+    earlier = load_match(match_from, reader.classes) if match_from else None
+    if earlier:
+        notes["matched_on"] = f"the pairs of {match_from}, fixed before"
+    result = score_pairs(pairs, reader, rule=rule, earlier=earlier, boundary=boundary, seed=seed, notes=notes)
     if output is not None:
         with hold(output.with_name(f".{output.name}.lock"), str(output), 0.0), create_artifact(output) as writer:
             writer.notes["command"] = _COMMAND
             write_json(writer.path / "metrics.json", result.metrics)
             write_json(writer.path / "protocol.json", result.protocol)
             write_json(writer.path / "confusion.json", result.confusion)
-    return score_table(result.metrics, result.confusion["classes"], rule)
+    return score_table(result.metrics, result.confusion["classes"], earlier.rule if earlier else rule)
 
 
 def score_pairs(
-    pairs: Sequence[Pair], classes_file: Path | None, *, rule: str, boundary: bool, resize: bool, seed: int
+    pairs: Sequence[Pair],
+    reader: PairReader,
+    *,
+    rule: str,
+    earlier: EarlierMatch | None,
+    boundary: bool,
+    seed: int,
+    notes: dict[str, str],
 ) -> Result:
-    """Score pairs of label maps and masks over all of them together; arguments as for `score_folders`."""
-    classes = load_classes(classes_file) if classes_file else default_classes(_values(pairs))
-    images, pixels, resized = ImageCounts(len(classes.names)), np.zeros(_IDS, np.int64), 0
+    """Score pairs of label maps and masks over all of them together.
+
+    Args:
+        pairs: the files.
+        reader: knows what they hold.
+        rule: as for `score_folders`, likewise `boundary` and `seed`.
+        earlier: a match that was fixed before; None: the pairs are matched by `rule`.
+        boundary: see `rule`.
+        seed: see `rule`.
+        notes: what `protocol.json` says besides.
+    """
+    classes = reader.classes
+    images, pixels = ImageCounts(len(classes.names)), np.zeros(_IDS, np.int64)
     for pair in pairs:
-        mask = _read_mask(pair.mask, classes)
-        stored = read_labels(pair.prediction)
-        labels = fit_size(stored, mask, pair, resize=resize)
-        resized += labels is not stored
+        mask, labels = reader.read(pair)
         ids, local = _compact(labels)
         sizes = {"classes": len(classes.names), "k": len(ids), "ignore_index": classes.ignore_index}
         images.add(confusion_matrix(mask, local, **sizes), ids)
         pixels += np.bincount(labels.ravel(), minlength=_IDS)
+    resized = reader.resized
     clusters = np.flatnonzero(pixels).tolist()
     matrix = images.total(clusters)
-    assignment = match(matrix, rule)
+    assignment, many_to_one = earlier.assign(clusters) if earlier else (match(matrix, rule), majority(matrix))
     metrics = split_figures(
-        images, clusters, assignment=assignment, many_to_one=majority(matrix), classes=classes, seed=seed
+        images, clusters, assignment=assignment, many_to_one=many_to_one, classes=classes, seed=seed
     )
     everywhere = matrix.sum(axis=1, keepdims=True)  # one cluster for all pixels
     floor = score(hungarian(everywhere).apply(everywhere), None)["all"]
     metrics["floors"] = {"majority_class": {key: floor[key] for key in ("miou", "pixel_accuracy")}}
     metrics["clusters"] = cluster_statistics(pixels[clusters])
     if boundary:
-        metrics["boundary"] = _boundary(pairs, classes, assignment, clusters, resize=resize)
+        metrics["boundary"] = _boundary(pairs, reader, assignment, clusters)
     check_finite(metrics)
+    frame = describe_frame(reader.frame) if reader.frame else "the masks as they are stored"
     protocol = {
         **rule_notes(matrix, assignment, classes),
         "split": "all pairs",
         "matched_on": "the scored pairs",
         "checkpoint_rule": "not known: the predictions come from elsewhere",
-        "frame": f"the masks as they are stored; {resized} of {len(pairs)} predictions resized to them by nearest",
+        "frame": f"{frame}; {resized} of {len(pairs)} predictions resized by nearest",
         "labels": "not known: the predictions come from elsewhere",
+        **notes,
     }
     if boundary:
         protocol["boundary"] = f"tolerance {100 * TOLERANCE:g} % of each image's diagonal; sums over all images"
@@ -125,25 +181,27 @@ def score_pairs(
     return Result(metrics, protocol, confusion)
 
 
+def _open_official(
+    predictions: Path, truth: Path, asked: OfficialRequest, *, resize: bool
+) -> tuple[list[Pair], PairReader, dict[str, str]]:
+    protocol, official = find_protocol(asked.protocol)
+    masks = list_masks(truth, official, asked.split, asked.ids, cut=not asked.full)
+    classes = parse_classes(protocol.classes_text(), protocol.name)
+    splits = "+".join(dict.fromkeys(mask.split for mask in masks))
+    notes = {"protocol": protocol.name, "split": f"{splits}, {len({mask.path for mask in masks})} masks"}
+    if asked.ids:
+        notes["split"] += f" of {asked.ids.name}"
+    if official.note:
+        notes["protocol"] += f"; {official.note}"
+    frame = None if asked.full else official.frame
+    return pair_official(predictions, masks, official), PairReader(classes, frame, resize), notes
+
+
 def _values(pairs: Sequence[Pair]) -> set[int]:
     values: set[int] = set()
     for pair in pairs:
         values.update(np.unique(read_labels(pair.mask)).tolist())
     return values
-
-
-def _read_mask(path: Path, classes: ClassList) -> np.ndarray:
-    """Class ids and `ignore_index`, uint8 (h, w)."""
-    mask = read_labels(path)
-    ids = np.flatnonzero(np.bincount(mask.ravel()))
-    unknown = ids[(ids >= len(classes.names)) & (ids != classes.ignore_index)].tolist()
-    if unknown:
-        named = ", ".join(map(str, unknown[:_IDS_NAMED])) + (" and more" if len(unknown) > _IDS_NAMED else "")
-        raise InputError(
-            f"{path}: ids {named} are not among the {len(classes.names)} classes, and ignore_index is "
-            f"{classes.ignore_index}; add them to the class list, or correct the mask"
-        )
-    return mask.astype(np.uint8)
 
 
 def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -155,25 +213,20 @@ def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _boundary(
-    pairs: Sequence[Pair], classes: ClassList, assignment: Assignment, clusters: Sequence[int], *, resize: bool
+    pairs: Sequence[Pair], reader: PairReader, assignment: Assignment, clusters: Sequence[int]
 ) -> dict[str, Any]:
-    void = len(classes.names)
+    void = len(reader.classes.names)
     class_of_id = np.full(_IDS, void)
     class_of_id[clusters] = assignment.lookup_table(void)
     counts = BoundaryCounts(void)
-    for mask, labels in _read_again(pairs, classes, resize=resize):
-        counts.add(mask, class_of_id[labels], classes.ignore_index)
-    found = {name: float(f1) for name, f1 in zip(classes.names, counts.f1(), strict=True) if np.isfinite(f1)}
+    for pair in pairs:
+        mask, labels = reader.read(pair)
+        counts.add(mask, class_of_id[labels], reader.classes.ignore_index)
+    found = {name: float(f1) for name, f1 in zip(reader.classes.names, counts.f1(), strict=True) if np.isfinite(f1)}
     group: dict[str, Any] = {"tolerance": TOLERANCE, "per_class": found}
     if found:
         group["f1"] = float(np.mean(list(found.values())))
     return group
-
-
-def _read_again(pairs: Sequence[Pair], classes: ClassList, *, resize: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for pair in pairs:
-        mask = _read_mask(pair.mask, classes)
-        yield mask, fit_size(read_labels(pair.prediction), mask, pair, resize=resize)
 
 
 def _check_output(output: Path) -> None:

@@ -125,6 +125,19 @@ class PggParams(Group):
     seed: Seed
 
 
+class RefineParams(Group):
+    """A local conditional random field over the scores, which is scored beside the headline."""
+
+    iterations: Annotated[int, Field(ge=0, le=20)]
+    radius: Annotated[int, Field(ge=1, le=8)]
+    dilation: Count
+    place_sigma: Positive
+    colour_sigma: Positive
+    colour_weight: NonNegative
+    place_weight: NonNegative
+    temperature: Positive
+
+
 class EvaluateParams(Group):
     """Scoring against masks, the first time that labels are read."""
 
@@ -135,6 +148,7 @@ class EvaluateParams(Group):
     floor_restarts: Count
     floor_seeds: Count
     gallery: Natural
+    refine: RefineParams
     precision: Precision
     seed: Seed
 

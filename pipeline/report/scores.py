@@ -25,7 +25,7 @@ class ScoreRow:
     name: str
     note: str
     figures: dict[str, Any]
-    kind: str  # run, draws, bound or floor
+    kind: str  # run, draws, refined, bound or floor
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def score_rows(metrics: dict[str, Any]) -> list[ScoreRow]:
         if section in metrics
     ]
     rows += _draw_rows(metrics.get("draws", {}))
+    rows += _refined_rows(metrics.get("refined", {}))
     if "majority" in metrics:
         note = "many to one: an upper bound that grows with the number of clusters, not a score"
         rows.append(ScoreRow("This run: majority", note, metrics["majority"], "bound"))
@@ -134,6 +135,21 @@ def _draw_rows(draws: dict[str, float]) -> list[ScoreRow]:
             note = f"mean ± sd over {draws['count']} final clusterings of the same network"
             rows.append(ScoreRow(f"Any clustering: {title}", note, figures, "draws"))
     return rows
+
+
+def _refined_rows(refined: dict[str, Any]) -> list[ScoreRow]:
+    """The same network and match after the local CRF, with its parameters."""
+    used = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in refined.get("parameters", {}).items())
+    return [
+        ScoreRow(
+            f"Refined: {title.lower()}",
+            f"local CRF over the same scores, same match; {refined['changed']:.1f}\u00a0% of pixels changed; {used}",
+            refined[section],
+            "refined",
+        )
+        for section, title in _SECTION_NAMES.items()
+        if section in refined
+    ]
 
 
 def class_rows(confusion: dict[str, Any], per_class: dict[str, float]) -> list[ClassRow]:

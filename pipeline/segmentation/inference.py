@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from pipeline.data.views import normalise
-from pipeline.params import Precision
+from pipeline.params import Precision, RefineParams
 from pipeline.runtime.device import autocast
 from pipeline.segmentation.draws import FinalDraws
+from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import Segmenter
 
-# Index, uint8 image (3, h, w), clusters int64 (h, w), and those of each further final clustering that was asked for.
-SegmentedImage = tuple[int, torch.Tensor, np.ndarray, list[np.ndarray]]
+
+class SegmentedImage(NamedTuple):
+    """An image and its clusters.
+
+    Attributes:
+        number: Its index.
+        image: uint8 (3, h, w).
+        labels: Clusters, int64 (h, w).
+        draws: Those of each further final clustering that was asked for.
+        refined: Those after refinement, if that was asked for.
+    """
+
+    number: int
+    image: torch.Tensor
+    labels: np.ndarray
+    draws: list[np.ndarray]
+    refined: np.ndarray | None
 
 
 @torch.inference_mode()
@@ -33,7 +50,7 @@ def segment_images(
     Returns:
         int64 (B, h, w), in 0..K-1.
     """
-    return _label(segmenter.scores(_embed(segmenter, images, device, precision)), images)
+    return _label(_enlarge(segmenter.scores(_embed(segmenter, images, device, precision)), images))
 
 
 def segment_batches(
@@ -44,6 +61,8 @@ def segment_batches(
     precision: Precision,
     draws: FinalDraws | None = None,
     drawn: Collection[int] = (),
+    refine: RefineParams | None = None,
+    refined: Collection[int] = (),
 ) -> Iterator[SegmentedImage]:
     """Segment a stream of batches; every image is embedded once.
 
@@ -54,6 +73,8 @@ def segment_batches(
         precision: Of the network; scores are float32.
         draws: Further final clusterings.
         drawn: Indices of the images that these label as well.
+        refine: How scores are refined.
+        refined: Indices of the images whose scores are.
 
     Yields:
         The images, in the order of the batches.
@@ -61,28 +82,33 @@ def segment_batches(
     segmenter = segmenter.to(device).to(memory_format=torch.channels_last).eval()
     draws = draws.to(device) if draws else None
     for indices, images in batches:
+        embedding, enlarged = _score(segmenter, images, device, precision)
+        labels = _label(enlarged)
         rows = [row for row, index in enumerate(indices) if draws and index in drawn]
-        labels, by_draw = _segment(segmenter, images, draws, rows, device, precision)
+        by_draw = (
+            [_label_draw(embedding[rows], images, draws, draw) for draw in range(draws.count)] if draws and rows else []
+        )
         for row, (index, image) in enumerate(zip(indices, images, strict=True)):
             again = [found[rows.index(row)] for found in by_draw] if row in rows else []
-            yield index, image, labels[row], again
+            best = None
+            if refine and index in refined:
+                best = refine_scores(enlarged[row], image, refine).argmax(0).cpu().numpy()
+            yield SegmentedImage(index, image, labels[row], again, best)
 
 
 @torch.inference_mode()
-def _segment(
-    segmenter: Segmenter,
-    images: torch.Tensor,
-    draws: FinalDraws | None,
-    rows: list[int],
-    device: torch.device,
-    precision: Precision,
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Labels (B, h, w), and per draw those of some rows, (len(rows), h, w)."""
+def _score(
+    segmenter: Segmenter, images: torch.Tensor, device: torch.device, precision: Precision
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The embedding (B, D, h, w), and the scores at the images' size, (B, K, H, W)."""
     embedding = _embed(segmenter, images, device, precision)
-    labels = _label(segmenter.scores(embedding), images)
-    if draws is None or not rows:
-        return labels, []
-    return labels, [_label(draws.scores(embedding[rows], draw), images) for draw in range(draws.count)]
+    return embedding, _enlarge(segmenter.scores(embedding), images)
+
+
+@torch.inference_mode()
+def _label_draw(embedding: torch.Tensor, images: torch.Tensor, draws: FinalDraws, draw: int) -> np.ndarray:
+    """Labels of some images in one draw, (rows, H, W)."""
+    return _label(_enlarge(draws.scores(embedding, draw), images))
 
 
 def _embed(segmenter: Segmenter, images: torch.Tensor, device: torch.device, precision: Precision) -> torch.Tensor:
@@ -90,7 +116,10 @@ def _embed(segmenter: Segmenter, images: torch.Tensor, device: torch.device, pre
         return segmenter.embed(normalise(images.to(device, non_blocking=True)))
 
 
-def _label(scores: torch.Tensor, images: torch.Tensor) -> np.ndarray:
-    scores = F.interpolate(scores.float(), images.shape[-2:], mode="bilinear", align_corners=False)
+def _enlarge(scores: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(scores.float(), images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _label(scores: torch.Tensor) -> np.ndarray:
     labels: np.ndarray = scores.argmax(1).cpu().numpy()
     return labels

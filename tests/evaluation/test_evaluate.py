@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, TruthRow, TruthTable
 from pipeline.errors import InputError, ParamsError
-from pipeline.evaluation.draws import drawn_images
+from pipeline.evaluation.draws import drawn_images, scored_images
 from pipeline.evaluation.evaluate import evaluate_segmenter
 from pipeline.evaluation.label_maps import iterate_label_maps
 from pipeline.evaluation.truth import open_truth
@@ -77,14 +77,24 @@ class Project:
         splits: tuple[str, ...] = ("train", "val"),
         text: str | None = json.dumps(CLASSES),
         draws: Callable[[int], list[np.ndarray]] = lambda index: [],
+        refined: Callable[[int], np.ndarray] | None = None,
         **changes,
     ) -> SimpleNamespace:
         params = PARAMS.model_copy(update=changes)
         truth = open_truth(self.table, self.truth_table(text, splits), params.split, params.unknown_ids)
-        drawn = drawn_images(self.table, truth, params)
+        drawn, scored = drawn_images(self.table, truth, params), scored_images(self.table, truth)
         with create_artifact(self.folder / "out") as writer:
             metrics = evaluate_segmenter(
-                ((i, IMAGES[i], labels(i), draws(i) if i in drawn else []) for i in range(len(SPLITS))),
+                (
+                    (
+                        i,
+                        IMAGES[i],
+                        labels(i),
+                        draws(i) if i in drawn else [],
+                        refined(i) if refined and i in scored else None,
+                    )
+                    for i in range(len(SPLITS))
+                ),
                 table=self.table,
                 truth=truth,
                 k=k,
@@ -129,13 +139,6 @@ def test_perfect_labels_score_100_under_any_names(project):
     shares = {entry["class"]: entry["share"] for entry in result.artifact.json("clusters.json")}
     assert set(shares) == {"sky", "sea", "sun"}
     assert sum(shares.values()) == pytest.approx(100.0)
-
-
-def test_the_frame_that_was_scored_is_told(project):
-    project.table = replace(project.table, frame=Frame(100, "center", SIDE))
-    result = project.evaluate()
-    assert result.metrics["protocol"]["resolution"] == SIDE
-    assert result.protocol["frame"].startswith(f"short side 100 px, centre crop of {SIDE} px; ")
 
 
 def test_label_maps_and_gallery_are_complete(project):

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import InputError
-from pipeline.evaluation.pairs import Pair, fit_size, pair_folders, read_labels
+from pipeline.evaluation.official import OFFICIAL, OfficialMask
+from pipeline.evaluation.pairs import Pair, pair_folders, pair_official, read_colours, read_labels
 
 IDS = np.array([[0, 1, 2], [3, 0, 1]], dtype=np.uint8)
 
@@ -121,14 +122,44 @@ def test_grey_of_2_and_4_bits_is_refused_as_its_ids_would_be_stretched(tmp_path,
         read_labels(path)
 
 
-@pytest.mark.parametrize("size", [(2, 3), (8, 5), (4, 6), (1, 1)])
-def test_another_size_is_brought_to_the_mask_by_nearest_only_when_asked(size):
-    pair, mask = Pair(Path("p.png"), Path("m.png")), np.zeros(size, np.uint8)
-    expected = np.array(Image.fromarray(IDS).resize(size[::-1], Image.Resampling.NEAREST))
+@pytest.mark.parametrize("name", ["city/a", "val/city/a", "a", "city/a_leftImg8bit", "a_gtFine_labelIds"])
+def test_a_prediction_of_a_download_is_found_by_any_usual_name(tmp_path, name):
+    place = save(tmp_path / f"{name}.png")
+    masks = [OfficialMask("city/a", "val", Path("a_gtFine_labelIds.png"))]
+    assert pair_official(tmp_path, masks, OFFICIAL["cityscapes-27"]) == [Pair(place, masks[0].path)]
 
-    np.testing.assert_array_equal(fit_size(IDS, mask, pair, resize=True), expected)
-    if size == IDS.shape:
-        assert fit_size(IDS, mask, pair, resize=False) is IDS
-    else:
-        with pytest.raises(InputError, match=r"p\.png: is 3 x 2, but its mask m\.png is .*--resize"):
-            fit_size(IDS, mask, pair, resize=False)
+
+def test_a_prediction_of_a_tile_is_found_by_image_and_place(tmp_path):
+    window = (slice(0, 400), slice(400, 800))
+    masks = [OfficialMask("top_potsdam_2_13/r00c01", "val", Path("m.tif"), window)]
+    for name in ("top_potsdam_2_13_RGB/r00c01", "top_potsdam_2_13/r00c02"):
+        save(tmp_path / f"{name}.png")
+    found = pair_official(tmp_path, masks, OFFICIAL["potsdam-3"])
+    assert found == [Pair(tmp_path / "top_potsdam_2_13_RGB/r00c01.png", Path("m.tif"), window)]
+
+
+def test_predictions_of_a_download_that_lack_or_are_two_are_errors(tmp_path):
+    official = OFFICIAL["cityscapes-27"]
+    masks = [OfficialMask(name, "val", Path(f"{name}.png")) for name in ("city/a", "city/b")]
+    save(tmp_path / "city/a.png")
+    with pytest.raises(
+        InputError, match=r"city/b\.png: has no prediction .*city/b\.png \(1 of 2 .*holds 'city/a'.*--ids"
+    ):
+        pair_official(tmp_path, masks, official)
+    save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: is a prediction of city/a\.png as .* is; remove one"):
+        pair_official(tmp_path, masks[:1], official)
+    (tmp_path / "a.png").rename(tmp_path / "city/a_leftImg8bit.png")
+    with pytest.raises(InputError, match=r"differs from .* only in its ending"):
+        pair_official(tmp_path, masks[:1], official)
+
+
+def test_colours_are_read_as_numbers_and_ids_are_no_colours(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.array([[[255, 0, 1], [0, 2, 0]]], np.uint8)).save(path)
+    assert read_colours(path).tolist() == [[0xFF0001, 0x000200]]
+    with pytest.raises(InputError, match=r"b\.png: is of mode L, but the class table is of colours"):
+        read_colours(save(tmp_path / "b.png"))
+    path.write_bytes(b"text")
+    with pytest.raises(InputError, match=r"a\.tif: cannot be read as a picture"):
+        read_colours(path)

@@ -40,7 +40,7 @@ ELSEWHERE = {
         11: "test_counts_beyond_int32_stay_exact",
     },
     "tests/evaluation/test_confusion.py": {2: "test_surplus_clusters_are_counted_too"},
-    "tests/evaluation/test_partition.py": {11: "test_counts_whose_pairs_do_not_fit_64_bits_stay_exact"},
+    "tests/clustering/test_partition.py": {11: "test_counts_whose_pairs_do_not_fit_64_bits_stay_exact"},
     "tests/evaluation/test_palette.py": {4: "test_matched_clusters_have_class_colours_and_the_others_greys"},
     "tests/graph/test_snapshots.py": {5: "test_masks_reach_nothing_before_the_evaluation"},
     "tests/data/test_frames.py": {12: "test_resizing_is_pillows_antialiased_bilinear"},

@@ -1,11 +1,13 @@
 """What is scored: one split or several, under which protocol."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.data.frames import Frame
 from tests.evaluation.test_evaluate import CLASSES, SIDE, SPLITS, Project, perfect
 
 
@@ -42,3 +44,10 @@ def test_the_protocol_is_named_and_its_table_used(project):
     assert result.protocol["protocol"] == "coco-stuff-3"
     assert result.metrics["all"]["miou"] == 100.0
     assert result.artifact.json("confusion.json")["class_of_cluster"] == [1, 0, 2]
+
+
+def test_the_frame_that_was_scored_is_told(project):
+    project.table = replace(project.table, frame=Frame(100, "center", SIDE))
+    result = project.evaluate()
+    assert result.metrics["protocol"]["resolution"] == SIDE
+    assert result.protocol["frame"].startswith(f"short side 100 px, centre crop of {SIDE} px; ")

@@ -49,6 +49,20 @@ def test_further_final_clusterings_have_rows_of_their_own():
     assert "over 5 final clusterings" in rows[0].note
 
 
+def test_refined_scores_have_rows_of_their_own_with_their_parameters():
+    sections = {"all": {"miou": 31.0}, "stuff": {"miou": 40.0}}
+    refined = {**sections, "changed": 7.25, "parameters": {"iterations": 5, "place_sigma": 2.5}}
+    before = score_rows(metrics(30.0, random=3.0))
+    rows = score_rows({**metrics(30.0, random=3.0), "refined": refined})
+    found = [row for row in rows if row.kind == "refined"]
+    assert [row for row in rows if row.kind != "refined"] == before
+    assert [(row.name, row.figures["miou"]) for row in found] == [
+        ("Refined: all classes", 31.0),
+        ("Refined: stuff", 40.0),
+    ]
+    assert "7.2\u00a0% of pixels changed; iterations 5, place sigma 2.5" in found[0].note
+
+
 def test_the_interval_over_images_stands_with_the_headline_only():
     interval = {"bootstrap": {"miou_low": 27.44, "miou_high": 33.06, "images": 50}}
     rows = score_rows({**metrics(30.0, random=3.0), "stuff": {}, **interval})

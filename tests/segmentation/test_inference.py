@@ -9,10 +9,13 @@ from pipeline.data.views import normalise
 from pipeline.params import load_params
 from pipeline.segmentation.draws import FinalDraws
 from pipeline.segmentation.inference import segment_batches, segment_images
+from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import build_segmenter
 
 CPU = torch.device("cpu")
-CAE = load_params(Path(__file__).parents[2] / "params.yaml").train.cae.model_dump()
+PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
+CAE = PARAMS.train.cae.model_dump()
+REFINE = PARAMS.evaluate.refine
 IMAGES = torch.randint(0, 256, (4, 3, 32, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -44,9 +47,10 @@ def test_batches_come_out_image_by_image_whatever_their_size(segmenter):
     def run(batches: list[list[int]]) -> dict[int, np.ndarray]:
         stream = ((batch, IMAGES[batch]) for batch in batches)
         found = {}
-        for index, image, labels, draws in segment_batches(segmenter, stream, device=CPU, precision="fp32"):
+        for index, image, labels, draws, refined in segment_batches(segmenter, stream, device=CPU, precision="fp32"):
             assert torch.equal(image, IMAGES[index])
             assert draws == []
+            assert refined is None
             found[index] = labels
         return found
 
@@ -82,6 +86,21 @@ def test_draws_label_the_images_asked_for_from_one_embedding(segmenter, monkeypa
     assert embedded == [2, 2]
     assert [index for index, *_ in found] == [7, 3, 5, 4]
     assert found[0][3] == []
-    for _, _, labels, (same, renamed) in found[1:]:
+    for _, _, labels, (same, renamed), _ in found[1:]:
         assert (same == labels).all()
         assert (order.numpy()[renamed] == labels).all()
+
+
+def test_images_asked_for_are_refined_from_their_enlarged_scores(segmenter):
+    params = REFINE.model_copy(update={"iterations": 2})
+    stream = iter([([7, 3], IMAGES[:2]), ([5], IMAGES[2:3])])
+    found = list(segment_batches(segmenter, stream, device=CPU, precision="fp32", refine=params, refined={3, 5}))
+    assert found[0].refined is None
+    with torch.no_grad():
+        scores = F.interpolate(segmenter(normalise(IMAGES)), (32, 64), mode="bilinear", align_corners=False)
+    for row, each in ((1, found[1]), (2, found[2])):
+        expected = refine_scores(scores[row], IMAGES[row], params).argmax(0).numpy()
+        assert (each.refined == expected).mean() > 0.999
+        assert (each.refined != each.labels).any()
+    unrefined = segment_batches(segmenter, iter([([7, 3], IMAGES[:2])]), device=CPU, precision="fp32")
+    assert all((one.labels == other.labels).all() for one, other in zip(found, unrefined, strict=False))

@@ -55,15 +55,20 @@ def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
     masks = find_files(root / "5_Labels_all", "*_label.tif", "_label.tif")
     found = []
     for split in ("train", "val"):
-        named = {key: path for key, path in images.items() if _split(path) == split}
+        named = {key: path for key, path in images.items() if split_of(path) == split}
         if named:
             wanted = {key: path for key, path in masks.items() if key in named}
             found += [tile for image in pair_masks(split, named, wanted) for tile in _tiles(image)]
     return found
 
 
-def _split(path: Path) -> str:
-    numbers = re.search(r"top_potsdam_(\d+_\d+)_RGB\.tif$", path.name)
+def split_of(path: Path) -> str:
+    """The split of an image or mask, `train` or `val`, by its number.
+
+    Raises:
+        InputError: The file is named otherwise.
+    """
+    numbers = re.search(r"top_potsdam_(\d+_\d+)_(RGB|label)\.tif$", path.name)
     if not numbers:
         raise InputError(
             f"{path}: not named top_potsdam_ROW_COLUMN_RGB.tif, so its split is unknown; rename or remove it"
