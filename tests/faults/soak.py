@@ -33,7 +33,7 @@ from pipeline.data.manifest import (
 )
 from pipeline.evaluation.evaluate import evaluate_segmenter
 from pipeline.evaluation.truth import open_truth
-from pipeline.params import EvaluateParams
+from pipeline.params import load_params
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 from pipeline.segmentation.inference import segment_batches
 from pipeline.segmentation.model import load_segmenter, save_segmenter
@@ -41,16 +41,8 @@ from tests.segmentation.conftest import run_training
 
 SIDE = 32
 CLASSES = '{"classes": [{"id": 0, "name": "dark"}, {"id": 1, "name": "bright"}]}'
-EVALUATE = EvaluateParams(
-    split="auto",
-    match_on="val",
-    unknown_ids="error",
-    batch_size=3,
-    floor_restarts=1,
-    floor_seeds=1,
-    gallery=2,
-    precision="fp32",
-    seed=0,
+EVALUATE = load_params(Path(__file__).parents[2] / "params.yaml").evaluate.model_copy(
+    update={"batch_size": 3, "floor_restarts": 1, "floor_seeds": 1, "gallery": 2, "precision": "fp32"}
 )
 GROWTH = 1.05  # of memory, between the first and the last measured cycles
 SLACK = 16 * 2**20  # bytes: what an allocator may keep
