@@ -44,8 +44,8 @@ CLASSES = '{"classes": [{"id": 0, "name": "dark"}, {"id": 1, "name": "bright"}]}
 EVALUATE = load_params(Path(__file__).parents[2] / "params.yaml").evaluate.model_copy(
     update={"batch_size": 3, "floor_restarts": 1, "floor_seeds": 1, "gallery": 2, "precision": "fp32"}
 )
-GROWTH = 1.05  # of memory, between the first and the last measured cycles
-SLACK = 16 * 2**20  # bytes: what an allocator may keep
+GROWTH = 1.02  # of memory, between the first and the last measured cycles
+SLACK = 8 * 2**20  # bytes: what an allocator may keep
 
 
 @dataclass(frozen=True)
