@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.runtime.artifacts import write_json
 from pipeline.runtime.digests import file_digest
 from tests.graph.project import OUTS, Project
 
@@ -74,7 +75,9 @@ def refuse(project: Project, stage: str, code: int, *said: str) -> str:
 def alter_manifest(folder: Path, **notes: Any) -> None:
     """Write other notes into the manifest of a finished output."""
     path = folder / "manifest.json"
-    rewrite(path, json.dumps({**json.loads(path.read_text("utf-8")), **notes}, indent=2, sort_keys=True).encode())
+    noted = json.loads(path.read_text("utf-8"))
+    path.unlink()
+    write_json(path, {**noted, **notes})
 
 
 def rewrite(path: Path, data: bytes) -> None:

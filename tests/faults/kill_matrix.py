@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from tests.graph.project import OUTS, STAGES, Project, build_tiny, wait_until
 
@@ -62,6 +63,11 @@ def prepare_copy(built: Project, root: Path, stage: str) -> Project:
     project = built.duplicate(root)
     shutil.rmtree(project.root / ".dvc/cache/runs", ignore_errors=True)
     shutil.rmtree(project.root / "data" / OUTS[STAGES.index(stage)])
+    lock = project.root / "dvc.lock"
+    done = yaml.safe_load(lock.read_text("utf-8"))
+    del done["stages"][stage]
+    lock.unlink()
+    lock.write_text(yaml.safe_dump(done, sort_keys=False), "utf-8")
     # an orphan is waited for; group `run` is no reason to run anything again
     project.set_params({"run": {"lock_timeout": 600}})
     return project

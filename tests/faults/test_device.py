@@ -55,9 +55,10 @@ def test_row_27_no_memory_on_the_cpu(project: Project, built: Project) -> None:
 
     The same: exit code 1 and one line, and old outputs stay.
     """
-    project.set_params({"train": {"k": 10**9}})
-    output = project.run("bash", "-c", "ulimit -v 8000000; exec python -m stages.train", code=1)
+    project.set_params({"pretrain": {"channels": 4 * 10**7}})
+    output = project.run("bash", "-c", "ulimit -v 8000000; exec python -m stages.pretrain", code=1)
     assert "out of memory" in output
+    assert "lower pretrain.batch_size (6)" in output
     assert "Traceback" not in output
     assert project.digests() == built.digests()
 

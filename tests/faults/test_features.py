@@ -103,10 +103,13 @@ def test_row_16_empty_clusters() -> None:
 
     Started anew in the same way each time, and counted (`reseeded` in `statistics.json`); never silently fewer ids.
     """
-    points = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
-    start = np.concatenate([np.tile([[50, 0, 0, 0]], (6, 1)), points[:2]]).astype(np.float32)
-    settings = {"spherical": False, "iterations": 20, "restarts": 1, "seed": 3}
-    found = [fit_kmeans(points, 8, start=start, **settings) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    # most points coincide, and so do six of the centroids to start from
+    points = np.concatenate([np.tile(rng.normal(size=8), (500, 1)), rng.normal(size=(30, 8))]).astype(np.float32)
+    start = np.concatenate([points[:6], points[500:502]])
+    found = [
+        fit_kmeans(points, 8, spherical=True, iterations=1, restarts=1, seed=0, start=start.copy()) for _ in range(2)
+    ]
     assert found[0].reseeded > 0
     assert (found[0].sizes > 0).all()
     assert found[0].centroids.tobytes() == found[1].centroids.tobytes()
