@@ -71,18 +71,24 @@ def baselines(
 def record(
     name: str = typer.Argument(help="Name of the record."),
     command: str = typer.Argument(help="What regenerates the run, for the table."),
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Keep what probe and finetune found, as docs/results/labels/NAME.json.")
+    ] = False,
 ) -> None:
     """Keep the figures of the run that stands in data/evaluation as docs/results/NAME.json."""
+    from pipeline.report.label_results import record_labels
     from pipeline.report.results import record_result
 
-    typer.echo(record_result(name, command, RESULTS))
+    typer.echo((record_labels if labels else record_result)(name, command, RESULTS))
 
 
 @app.command()
 def results() -> None:
-    """Write the table of all records into README.md, between its markers."""
+    """Write the tables of all records into README.md and docs/labels.md, between their markers."""
+    from pipeline.report.label_results import write_label_tables
     from pipeline.report.results import replace_table, results_table
 
+    write_label_tables(Path("docs/labels.md"), RESULTS)
     readme = Path("README.md")
     readme.write_text(replace_table(readme.read_text("utf-8"), results_table(RESULTS)), "utf-8")
 
@@ -158,6 +164,17 @@ def name(
     from pipeline.labels.naming import name_clusters
 
     typer.echo(name_clusters(file, force=force, check=check, apply=apply, output=output))
+
+
+@app.command()
+def report(
+    names: Annotated[Path, typer.Option(help="A names file, as `fs4 name` writes it.")] = Path("names.yaml"),
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("data/labels/report.html"),
+) -> None:
+    """Write the report once more, with names of the clusters; the page of stage report stays as it is."""
+    from pipeline.report.named_report import write_named_report
+
+    typer.echo(write_named_report(names, out, load_params().report))
 
 
 @app.command()

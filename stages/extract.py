@@ -9,7 +9,7 @@ from pipeline.backbones.encoder import load_encoder
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.features.extraction import Images, extract_features
-from pipeline.features.frozen import freeze_encoder, map_dimension
+from pipeline.features.frozen import freeze_encoder
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import Stage, run_stage
 
@@ -31,7 +31,7 @@ def extract(stage: Stage) -> None:
         images,
         partial(load_batches, dataset, workers=stage.run.workers),
         freeze_encoder(encoder, params.source, device=resolve_device(stage.run), precision=params.precision),
-        dimension=map_dimension(encoder, params.source),
+        dimension=encoder.map_width(params.source),
         params=params,
         out=stage.out.path,
         scratch=stage.scratch,

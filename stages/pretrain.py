@@ -1,4 +1,4 @@
-"""Trains the backbone and its decoder from random weights, without labels."""
+"""Trains the backbone and its decoder without labels, from random weights or those of a file."""
 
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from pipeline.backbones.encoder import save_encoder
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.pretext.pretrain import pretrain_encoder
+from pipeline.pretext.start import build_start
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.training.checkpoints import Checkpoints
@@ -22,18 +23,23 @@ def pretrain(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
     params = stage.params.pretrain
+    start = build_start(params, stage.log)
     curves = Curves(LIVE / f"{stage.name}.csv")
     encoder = pretrain_encoder(
         params,
         sizes=dataset.sizes,
         load=partial(load_batches, dataset, workers=stage.run.workers),
         device=resolve_device(stage.run),
-        checkpoints=Checkpoints(stage.scratch),
+        checkpoints=Checkpoints(start.resume_folder(stage.scratch)),
         curves=curves,
         stop=stage.stop,
         log=stage.log,
+        start=start.encoder,
     )
-    save_encoder(encoder, stage.out.path, {"method": params.method, "train_images": len(dataset)})
+    stage.out.notes |= start.notes()
+    start.write(stage.out.path)
+    notes = {"method": params.method, "train_images": len(dataset), **start.notes()}
+    save_encoder(encoder, stage.out.path, notes)
     curves.write(stage.out.path / "curves.csv")
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows)}
 

@@ -43,7 +43,9 @@ def train(stage: Stage) -> None:
         stop=stage.stop,
         log=stage.log,
     )
-    save_segmenter(segmenter, stage.out.path, {"k": params.k, "final_clustering": clustering.statistics})
+    used = stage.inputs[BACKBONE].json("backbone.json")["labels_used"]
+    notes = {"k": params.k, "final_clustering": clustering.statistics, "labels_used": used}
+    save_segmenter(segmenter, stage.out.path, notes)
     save_draws(clustering, stage.out.path)
     curves.write(stage.out.path / "curves.csv")
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows), "clusters": params.k}

@@ -9,13 +9,21 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from pipeline.backbones.decoder import PyramidDecoder
-from pipeline.backbones.resnet import ResNet, build_resnet18, build_resnet50
+from pipeline.backbones.backbone import Backbone
+from pipeline.backbones.convnext import build_convnext_tiny
+from pipeline.backbones.decoder import build_decoder
+from pipeline.backbones.resnet import build_resnet18, build_resnet50
+from pipeline.backbones.vit import VitFeatures, build_vit_small
 from pipeline.errors import InputError
 from pipeline.runtime.artifacts import Artifact, write_json
 
-BACKBONES: dict[str, Callable[[], ResNet]] = {"resnet18": build_resnet18, "resnet50": build_resnet50}
-Source = Literal["res4", "res5", "decoder"]
+BACKBONES: dict[str, Callable[[], Backbone]] = {
+    "resnet18": build_resnet18,
+    "resnet50": build_resnet50,
+    "convnext_tiny": build_convnext_tiny,
+}
+PATCHES = {"vit_small_patch16": 16, "vit_small_patch8": 8}
+Source = Literal["res4", "res5", "last", "decoder"]
 
 
 class Encoder(nn.Module):
@@ -25,7 +33,7 @@ class Encoder(nn.Module):
         architecture: What `build_encoder` needs to make the same network again.
     """
 
-    def __init__(self, backbone: ResNet, decoder: PyramidDecoder, architecture: dict[str, Any]) -> None:
+    def __init__(self, backbone: Backbone, decoder: nn.Module, architecture: dict[str, Any]) -> None:
         super().__init__()
         self.backbone = backbone
         self.decoder = decoder
@@ -33,27 +41,58 @@ class Encoder(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map normalised images (B, 3, H, W) to decoder features (B, D, H/4, W/4)."""
-        return self.decoder(self.backbone(images))
+        decoded: torch.Tensor = self.decoder(self.backbone(images))
+        return decoded
 
-    def forward_maps(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Named maps of normalised images: res2 … res5 and decoder."""
-        maps = self.backbone(images)
-        return {f"res{i + 2}": map_ for i, map_ in enumerate(maps)} | {"decoder": self.decoder(maps)}
+    def forward_map(self, images: torch.Tensor, source: Source) -> torch.Tensor:
+        """One map of normalised images (B, 3, H, W): `last` is the backbone's coarsest.
+
+        Raises:
+            InputError: The backbone has no such map.
+        """
+        if source == "decoder":
+            return self(images)
+        return self.backbone(images)[self._index(source)]
+
+    def map_width(self, source: Source) -> int:
+        """Channels of that map.
+
+        Raises:
+            InputError: The backbone has no such map.
+        """
+        return int(self.architecture["channels"]) if source == "decoder" else self.backbone.widths[self._index(source)]
+
+    def _index(self, source: Source) -> int:
+        names = self.backbone.names
+        if source == "last":
+            return len(names) - 1
+        if source not in names:
+            raise InputError(
+                f"extract.source: {source} is no map of {self.architecture['backbone']}, which has "
+                f"{', '.join(names)}; give last or decoder"
+            )
+        return names.index(source)
 
 
-def build_encoder(backbone: str, channels: int, seed: int) -> Encoder:
+def build_encoder(backbone: str, channels: int, seed: int, vit_features: VitFeatures = "token") -> Encoder:
     """Build a network with random weights.
 
     Args:
-        backbone: A name of `BACKBONES`.
+        backbone: A name of `BACKBONES` or `PATCHES`.
         channels: D, channels of the decoder's map.
         seed: Seed of the weights; torch's global generator is left as it was.
+        vit_features: What the map of a ViT holds; other backbones have no use for it.
+
+    Raises:
+        InputError: A ViT is asked for, and timm is not installed.
     """
+    patch = PATCHES.get(backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = BACKBONES[backbone]()
-        decoder = PyramidDecoder(body.widths, channels)
-    return Encoder(body, decoder, {"backbone": backbone, "channels": channels})
+        body = build_vit_small(patch, vit_features) if patch else BACKBONES[backbone]()
+        decoder = build_decoder(body.widths, body.strides, channels)
+    architecture = {"backbone": backbone, "channels": channels}
+    return Encoder(body, decoder, architecture | ({"vit_features": vit_features} if patch else {}))
 
 
 def save_encoder(encoder: Encoder, folder: Path, notes: dict[str, Any]) -> None:

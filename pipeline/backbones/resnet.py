@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torchvision.models import resnet
 
+from pipeline.backbones.backbone import Backbone
 
-class ResNet(nn.Module):
-    """A ResNet that returns the maps of its four stages.
 
-    Attributes:
-        widths: Channels of res2, res3, res4, res5.
-        strides: Their strides, in pixels.
-    """
-
-    strides = (4, 8, 16, 32)
+class ResNet(Backbone):
+    """A ResNet that returns the maps of its four stages, res2 to res5."""
 
     def __init__(self, net: resnet.ResNet) -> None:
         super().__init__()
@@ -23,22 +17,6 @@ class ResNet(nn.Module):
         self.stages = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
         expansion = net.layer1[0].expansion
         self.widths = tuple(expansion * width for width in (64, 128, 256, 512))
-
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Encode.
-
-        Args:
-            images: (B, 3, H, W), normalised; H and W multiples of 32.
-
-        Returns:
-            Four maps (B, widths[i], H / strides[i], W / strides[i]).
-        """
-        x = self.stem(images)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
 
 
 def build_resnet18() -> ResNet:

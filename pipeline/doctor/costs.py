@@ -13,7 +13,6 @@ from pipeline.runtime.device import autocast, resolve_device
 
 TIMED = 8  # images of a timed batch at most
 STEPS = 3  # the fastest counts: the first also pays for what is set up once
-DEEP = {"res4": {"resnet18": 256, "resnet50": 1024}, "res5": {"resnet18": 512, "resnet50": 2048}}
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Rates:
         train: One view of the training, forwards and backwards.
         forward: The segmenter without gradients.
         weights: Bytes of the segmenter's weights.
+        dimension: Channels of the map that stage `extract` pools.
     """
 
     device: str
@@ -35,6 +35,7 @@ class Rates:
     train: float
     forward: float
     weights: int
+    dimension: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def measure_rates(params: Params, size: tuple[int, int], decode: float) -> Rates
     from pipeline.segmentation.model import build_segmenter
 
     device = resolve_device(params.run)
-    encoder = build_encoder(params.pretrain.backbone, params.pretrain.channels, 0)
+    encoder = build_encoder(params.pretrain.backbone, params.pretrain.channels, 0, params.pretrain.vit_features)
     train = params.train
     segmenter = build_segmenter(
         encoder.architecture,
@@ -102,6 +103,7 @@ def measure_rates(params: Params, size: tuple[int, int], decode: float) -> Rates
         train=timed(segmenter.embed, size, train.batch_size, True),
         forward=timed(segmenter.embed, size, params.evaluate.batch_size, False),
         weights=sum(weight.numel() * 4 for weight in segmenter.parameters()),
+        dimension=encoder.map_width(params.extract.source),
     )
 
 
@@ -124,9 +126,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
         Disk from above, before compression; seconds of decoding and of the networks alone.
     """
     pixels = size[0] * size[1]
-    source, backbone = params.extract.source, params.pretrain.backbone
-    dimension = params.pretrain.channels if source == "decoder" else DEEP[source][backbone]
-    dimension = min(params.extract.pca or dimension, dimension)
+    dimension = min(params.extract.pca or rates.dimension, rates.dimension)
     cells = sum(level**2 for level in params.extract.levels)
     features = images * cells * (2.0 * dimension + 24)  # 16-bit vectors and their boxes
     cache = min(params.run.cache_mb * 1e6, 3.0 * images * pixels)
@@ -139,7 +139,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
 
     views = 1 if train.one_view else 2
     epochs = train.epochs * train.rounds
-    pretext = 0 if params.pretrain.method == "none" else params.pretrain.epochs
+    pretext = 0 if params.pretrain.method in ("none", "checkpoint") else params.pretrain.epochs
     seconds = {
         "prepare": rates.decode * images,
         "pretrain": passes(train_images, pretext) * (pretext > 0) + 2 * rates.pretext * train_images * pretext,

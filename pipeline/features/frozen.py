@@ -12,13 +12,6 @@ from pipeline.params import Precision
 from pipeline.runtime.device import autocast
 
 
-def map_dimension(encoder: Encoder, source: Source) -> int:
-    """Channels of a named map."""
-    if source == "decoder":
-        return int(encoder.architecture["channels"])
-    return encoder.backbone.widths[int(source.removeprefix("res")) - 2]
-
-
 def freeze_encoder(
     encoder: Encoder, source: Source, *, device: torch.device, precision: Precision
 ) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -26,7 +19,7 @@ def freeze_encoder(
 
     Args:
         encoder: The self-supervised network; it is moved to `device` and set to evaluation mode.
-        source: res4, res5 or decoder.
+        source: Name of one of its maps: res4, res5, last or decoder.
         device: Where to compute.
         precision: Of the forward pass; the map comes back as float32.
 
@@ -37,7 +30,7 @@ def freeze_encoder(
 
     def encode(frames: torch.Tensor) -> torch.Tensor:
         with autocast(device, precision):
-            maps = encoder.forward_maps(normalise(frames.to(device, non_blocking=True)))
-        return maps[source].float()
+            features = encoder.forward_map(normalise(frames.to(device, non_blocking=True)), source)
+        return features.float()
 
     return encode

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, ParamsError
-from pipeline.runtime.artifacts import Artifact, replace_file
+from pipeline.runtime.artifacts import MANIFEST, Artifact, replace_file
+from pipeline.runtime.digests import file_digest
 from pipeline.yaml_reader import read_yaml
 
 KEYS = ("segmentation", "names")
 LONGEST = 100  # characters of a name
+DIGITS = 16  # of the digest
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,22 @@ class Names:
         """Every name once, in the order of the first cluster that has it."""
         return tuple(dict.fromkeys(self.of_cluster))
 
+    @property
+    def merged_ids(self) -> tuple[int, ...]:
+        """The id of every cluster in a renamed label map: the place of its name in `distinct`."""
+        places = {name: place for place, name in enumerate(self.distinct)}
+        return tuple(places[name] for name in self.of_cluster)
+
 
 def segmentation_of(evaluation: Artifact) -> str:
     """What tells one training's clusters from another's: the start of the digest of its segmenter."""
     digest: str = evaluation.note("inputs", "data/segmenter")
-    return digest[:16]
+    return digest[:DIGITS]
+
+
+def segmentation_by(segmenter: Artifact) -> str:
+    """What `segmentation_of` says of an evaluation of this segmenter."""
+    return file_digest(segmenter.path / MANIFEST)[:DIGITS]
 
 
 def write_names(path: Path, evaluation: Artifact, *, force: bool) -> int:
@@ -61,6 +74,7 @@ def write_names(path: Path, evaluation: Artifact, *, force: bool) -> int:
         "# Names of the clusters, to be edited; clusters with the same name become one class. What each cluster looks",
         "# like is shown by the contact sheets of data/report/index.html. Then:",
         "#   fs4 name --check FILE",
+        "#   fs4 report --names FILE",
         "#   fs4 name --apply FILE --output FOLDER",
         "# The training that these clusters belong to; another one has other clusters:",
         f'segmentation: "{segmentation_of(evaluation)}"',
@@ -72,11 +86,17 @@ def write_names(path: Path, evaluation: Artifact, *, force: bool) -> int:
 
 
 def read_names(path: Path, evaluation: Artifact) -> Names:
-    """Read a names file and check it against the evaluation that it is for.
+    """Read a names file and check it against the evaluation that it is for; see `load_names`."""
+    return load_names(path, len(evaluation.json("clusters.json")), segmentation_of(evaluation))
+
+
+def load_names(path: Path, k: int, segmentation: str | None = None) -> Names:
+    """Read a names file.
 
     Args:
         path: The file.
-        evaluation: The folder of stage `evaluate`.
+        k: Number of clusters K.
+        segmentation: Which training the clusters are of, by `segmentation_of` or `segmentation_by`; None: any.
 
     Raises:
         ParamsError: The file is missing, no YAML, of another training, or does not name every cluster once.
@@ -84,17 +104,17 @@ def read_names(path: Path, evaluation: Artifact) -> Names:
     content = read_yaml(path)
     if not isinstance(content, dict) or set(content) != set(KEYS) or not isinstance(content["names"], dict):
         raise ParamsError(f"{path}: expected the keys {' and '.join(KEYS)}; write the file anew with `fs4 name`")
-    expected = segmentation_of(evaluation)
-    if content["segmentation"] != expected:
+    found = content["segmentation"]
+    if not isinstance(found, str) or segmentation not in (None, found):
         raise ParamsError(
-            f"{path}: names the clusters of segmentation {content['segmentation']}, but {evaluation.path} holds "
-            f"{expected}, whose clusters are others; go back to that run, or write a new file with `fs4 name`"
+            f"{path}: names the clusters of segmentation {found}, but this is segmentation {segmentation}, whose "
+            "clusters are others; go back to that run, or write a new file with `fs4 name`"
         )
-    problems = _find_problems(content["names"], len(evaluation.json("clusters.json")))
+    problems = _find_problems(content["names"], k)
     if problems:
         raise ParamsError("\n  ".join([f"{path}: {len(problems)} problems", *problems]))
     names = {cluster: name.strip() for cluster, name in content["names"].items()}
-    return Names(expected, tuple(names[cluster] for cluster in range(len(names))))
+    return Names(found, tuple(names[cluster] for cluster in range(k)))
 
 
 def _find_problems(names: Mapping[Any, Any], k: int) -> list[str]:

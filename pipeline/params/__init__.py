@@ -28,10 +28,11 @@ from pipeline.params.train import (
     PyramidLossParams,
     TrainParams,
 )
-from pipeline.params.types import STRIDE, Group, MapSource, Precision
+from pipeline.params.types import NO_CHECKPOINT, STRIDE, Group, MapSource, Precision
 from pipeline.params.whole import Params
 
 __all__ = [
+    "NO_CHECKPOINT",
     "STRIDE",
     "AppearanceSource",
     "AssignmentParams",

@@ -82,8 +82,11 @@ class DenseClustersParams(Group):
 class PretrainParams(Group):
     """Self-supervised training of the backbone from random weights."""
 
-    method: Literal["dense_clusters", "global_dense", "none"]
-    backbone: Literal["resnet18", "resnet50"]
+    method: Literal["dense_clusters", "global_dense", "checkpoint", "none"]
+    backbone: Literal["resnet18", "resnet50", "convnext_tiny", "vit_small_patch16", "vit_small_patch8"]
+    vit_features: Literal["token", "key"]
+    checkpoint: str
+    allow_supervised_init: bool
     channels: Annotated[int, Field(ge=8)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
@@ -107,7 +110,7 @@ class ExtractParams(Group):
 
     levels: Annotated[list[Count], Field(min_length=1)]
     mode: Literal["pool", "crop"]
-    source: Literal["res4", "res5", "decoder"]
+    source: Literal["res4", "res5", "last", "decoder"]
     pca: Natural
     batch_size: Count
     shard_images: Count

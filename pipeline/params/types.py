@@ -17,6 +17,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Precision = Literal["auto", "fp32", "bf16"]
 MapSource = Literal["backbone", "segmenter"]
 
+NO_CHECKPOINT = "data/checkpoints/none"  # a file of the project, so that DVC always has one to watch
 STRIDE = 32  # coarsest stride of the backbones: frames and views are multiples of it
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.params.backbone_rules import find_backbone_problems
 from pipeline.params.label_rules import find_label_problems
 from pipeline.params.pyramid_rules import find_pyramid_problems
 from pipeline.params.stages import (
@@ -45,6 +46,7 @@ def find_inconsistencies(params: Params) -> list[str]:
     side = params.data.crop_size or params.data.resize
     if levels[-1] > side:
         problems.append(f"extract.levels: {levels[-1]} cells a side do not fit into a frame of short side {side}")
+    problems += find_backbone_problems(params.pretrain, params.extract.source)
     if isinstance(params.pgg.k, list) and len(params.pgg.k) != len(levels):
         problems.append(
             f"pgg.k: {params.pgg.k} has {len(params.pgg.k)} values for the {len(levels)} levels of extract.levels; "

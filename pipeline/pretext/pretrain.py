@@ -127,11 +127,12 @@ def pretrain_encoder(
     curves: Curves,
     stop: StopSignal,
     log: logging.Logger,
+    start: Encoder | None = None,
 ) -> Encoder:
-    """Train a backbone and its decoder from random weights, without labels.
+    """Train a backbone and its decoder, from random weights unless told otherwise, without labels.
 
     Args:
-        params: Group `pretrain`; method `none` returns the random weights as they are.
+        params: Group `pretrain`; methods `none` and `checkpoint` return the weights as they are.
         sizes: Frame height and width of every train image.
         load: Turns batches of indices into uint8 images (B, 3, h, w).
         device: Where to compute.
@@ -139,6 +140,7 @@ def pretrain_encoder(
         curves: Gets one row per epoch.
         stop: Asked after every step.
         log: Gets one line per epoch.
+        start: What is trained; by default a network with random weights.
 
     Returns:
         The encoder, on the CPU, in evaluation mode.
@@ -147,8 +149,8 @@ def pretrain_encoder(
         InputError: There are fewer than two train images of one shape.
         TrainingError: The loss diverged or the embeddings collapsed.
     """
-    encoder = build_encoder(params.backbone, params.channels, params.seed)
-    if params.method == "none":
+    encoder = start or build_encoder(params.backbone, params.channels, params.seed, params.vit_features)
+    if params.method in ("none", "checkpoint"):
         return encoder.eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed + 1)

@@ -7,11 +7,13 @@ from typing import Any
 
 from pipeline.evaluation.matching import UNMATCHED
 from pipeline.evaluation.palette import cluster_colours, palette
+from pipeline.labels.names import Names
 from pipeline.params import ReportParams
 from pipeline.report.contact_sheets import Sheet, Survey, draw_sheets, survey_label_maps
 from pipeline.report.curves import HEIGHT, WIDTH, draw_charts
 from pipeline.report.gallery import draw_gallery
 from pipeline.report.inputs import ReportInputs, optional_json, read_curves
+from pipeline.report.naming import NameRow, name_rows, paint_names
 from pipeline.report.provenance import (
     collect_params,
     collect_versions,
@@ -30,21 +32,23 @@ LISTED_FILES = 200  # rejected files named in the page; the table has them all
 
 @dataclass(frozen=True)
 class ClusterCard:
-    """A cluster as the page shows it."""
+    """A cluster as the page shows it; it has a name only where people gave one."""
 
     sheet: Sheet
+    name: str | None
     colour: str
     share: float
     matched: str | None
     mostly: tuple[str, float] | None
 
 
-def build_report(inputs: ReportInputs, params: ReportParams) -> str:
+def build_report(inputs: ReportInputs, params: ReportParams, names: Names | None = None) -> str:
     """Make the whole report.
 
     Args:
         inputs: The folders to read; label maps and images are read one at a time.
         params: Title, regions per contact sheet, images with pseudo labels.
+        names: Names that people gave the clusters; contact sheets, gallery and tables then show them.
 
     Returns:
         HTML text. The same inputs give the same text.
@@ -61,7 +65,8 @@ def build_report(inputs: ReportInputs, params: ReportParams) -> str:
         clusters=metrics["clusters"]["k"],
         regions=params.regions_per_cluster,
     )
-    gallery, gallery_size = draw_gallery(inputs.evaluation)
+    gallery, gallery_size = draw_gallery(inputs.evaluation, paint_names(inputs, names) if names else None)
+    named = name_rows(inputs, names) if names else []
     pretrain = inputs.backbone.manifest.get("params", {}).get("pretrain", {})
     context = {
         "title": params.title,
@@ -72,8 +77,10 @@ def build_report(inputs: ReportInputs, params: ReportParams) -> str:
         "gallery": gallery,
         "gallery_size": gallery_size,
         "legend": _legend(confusion),
+        "named": named,
+        "name_of_cluster": {cluster: row.entry.name for row in named for cluster in row.entry.clusters},
         "survey": survey,
-        "cards": _cards(survey, inputs, confusion),
+        "cards": _cards(survey, inputs, confusion, named),
         "open_sheets": OPEN_SHEETS,
         "pyramids": draw_pyramids(inputs, params.pyramid_images),
         "levels": level_table(inputs.pseudo_labels),
@@ -115,8 +122,10 @@ def _legend(confusion: dict[str, Any] | None) -> list[tuple[str, str]]:
     return list(zip(names, map(_hex, palette(len(names))), strict=True))
 
 
-def _cards(survey: Survey, inputs: ReportInputs, confusion: dict[str, Any] | None) -> list[ClusterCard]:
-    """Clusters by class order, unmatched ones after them by size; without masks all by size."""
+def _cards(
+    survey: Survey, inputs: ReportInputs, confusion: dict[str, Any] | None, named: list[NameRow]
+) -> list[ClusterCard]:
+    """Clusters by class order, unmatched ones after them by size; without masks all by size; first of all by name."""
     sizes = {entry["cluster"]: entry for entry in inputs.evaluation.json("clusters.json")}
     sheets = draw_sheets(survey, inputs)
     if confusion:
@@ -126,10 +135,12 @@ def _cards(survey: Survey, inputs: ReportInputs, confusion: dict[str, Any] | Non
     else:
         matches = [UNMATCHED] * len(sheets)
         colours, mostly = palette(len(sheets)), [None] * len(sheets)
+    given = {cluster: (place, row) for place, row in enumerate(named) for cluster in row.entry.clusters}
     cards = [
         ClusterCard(
             sheet=sheet,
-            colour=_hex(colours[sheet.cluster]),
+            name=given[sheet.cluster][1].entry.name if named else None,
+            colour=given[sheet.cluster][1].entry.colour if named else _hex(colours[sheet.cluster]),
             share=sizes[sheet.cluster]["share"],
             matched=confusion["classes"][matches[sheet.cluster]]
             if confusion and matches[sheet.cluster] != UNMATCHED
@@ -139,9 +150,10 @@ def _cards(survey: Survey, inputs: ReportInputs, confusion: dict[str, Any] | Non
         for sheet in sheets
     ]
 
-    def place(card: ClusterCard) -> tuple[bool, int, float, int]:
-        match = matches[card.sheet.cluster]
-        return (match == UNMATCHED, match, -card.share, card.sheet.cluster)
+    def place(card: ClusterCard) -> tuple[int, bool, int, float, int]:
+        cluster = card.sheet.cluster
+        match = matches[cluster]
+        return (given[cluster][0] if named else 0, match == UNMATCHED, match, -card.share, cluster)
 
     return sorted(cards, key=place)
 

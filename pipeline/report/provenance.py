@@ -45,7 +45,7 @@ def label_badges(sidecars: Mapping[str, Mapping[str, Any]], pretrain_method: str
         pretrain_method: `pretrain.method`, or None when unknown.
 
     Returns:
-        One badge about labels, and one when the backbone is random.
+        One badge about labels, and one when the backbone is random or came from a file.
     """
     used = [name for name, sidecar in sidecars.items() if sidecar.get("labels_used")]
     supervised = [name for name, sidecar in sidecars.items() if _starts_supervised(sidecar)]
@@ -73,6 +73,13 @@ def label_badges(sidecars: Mapping[str, Mapping[str, Any]], pretrain_method: str
             "Masks are opened by the evaluation only, after the last weights were written.",
             "good",
         )
+    if checkpoint := sidecars.get("backbone", {}).get("checkpoint"):
+        word = (
+            f"The backbone began with {checkpoint['file']} (layout {checkpoint['layout']}, sha256 "
+            f"{checkpoint['sha256'][:12]}, {checkpoint['matched_share']:.1%} of its tensors). How these were trained "
+            "is the word of whoever chose them."
+        )
+        return [badge, Badge("imported backbone", word, "plain")]
     if pretrain_method == "none":
         control = "The backbone was not pre-trained: its weights were random at the start."
         return [badge, Badge("random backbone (control)", control, "plain")]

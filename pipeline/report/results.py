@@ -42,11 +42,20 @@ def record_result(name: str, command: str, folder: Path) -> Path:
         ParamsError: The name is not a plain one.
         InputError: There is no finished evaluation.
     """
-    if not NAME.fullmatch(name):
-        raise ParamsError(f"{name!r} cannot name a record; use small letters, digits and dashes")
-    path = folder / f"{name}.json"
+    path = record_path(name, folder)
     write_record(path, collect_record(command))
     return path
+
+
+def record_path(name: str, folder: Path) -> Path:
+    """The file of a record.
+
+    Raises:
+        ParamsError: The name has other characters than small letters, digits and dashes.
+    """
+    if not NAME.fullmatch(name):
+        raise ParamsError(f"{name!r} cannot name a record; use small letters, digits and dashes")
+    return folder / f"{name}.json"
 
 
 def collect_record(command: str) -> dict[str, Any]:
@@ -136,16 +145,25 @@ def read_records(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def replace_table(text: str, table: str) -> str:
-    """Put the table between the two markers of a Markdown text.
+    """Put the table between the two markers of the README.
 
     Raises:
         InputError: The markers are missing.
     """
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise InputError(f"README.md: the markers {START} and {END} are missing; put them around the table")
-    return f"{before}{START}\n{table}\n{END}{after}"
+    return put_between(text, table, START, END, "README.md")
+
+
+def put_between(text: str, table: str, start: str, end: str, name: str) -> str:
+    """Put Markdown between two markers of a text; `name` tells in the message which text it is.
+
+    Raises:
+        InputError: The markers are missing.
+    """
+    before, first, rest = text.partition(start)
+    _, last, after = rest.partition(end)
+    if not first or not last:
+        raise InputError(f"{name}: the markers {start} and {end} are missing; put them around the table")
+    return f"{before}{start}\n{table}\n{end}{after}"
 
 
 def _checked(read: Callable[[str, dict[str, Any]], Made], name: str, record: dict[str, Any]) -> Made:

@@ -1,7 +1,8 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.backbones.decoder import PyramidDecoder
+from pipeline.backbones.decoder import STRIDES, PyramidDecoder, SimplePyramid, build_decoder
 
 
 def maps_of(widths, side=16, batch=2):
@@ -30,3 +31,25 @@ def test_one_map_is_only_projected():
     decoder = PyramidDecoder((3,), 4)
     map_ = maps_of((3,))[0]
     torch.testing.assert_close(decoder([map_]), decoder.laterals[0](map_))
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_a_plain_map_is_spread_to_the_strides_of_a_pyramid(stride):
+    pyramid = SimplePyramid(16, stride)
+    map_ = torch.rand(2, 16, 64 // stride, 96 // stride)
+    maps = pyramid(map_)
+    assert [tuple(made.shape[1:]) for made in maps] == [
+        (width, 64 // wanted, 96 // wanted) for width, wanted in zip(pyramid.widths, STRIDES, strict=True)
+    ]
+    assert pyramid.widths == tuple(16 * wanted // stride if wanted < stride else 16 for wanted in STRIDES)
+    assert torch.equal(maps[STRIDES.index(stride)], map_)
+
+
+def test_the_decoder_of_a_plain_map_is_both_one_after_the_other():
+    decoder = build_decoder((16,), (16,), 4)
+    map_ = torch.rand(1, 16, 4, 2)
+    decoded = decoder([map_])
+    assert decoded.shape == (1, 4, 16, 8)
+    assert torch.equal(decoded, decoder.merge(decoder.pyramid(map_)))
+    decoded.square().sum().backward()
+    assert all(weight.grad is not None for weight in decoder.parameters())

@@ -6,7 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.backbones.encoder import build_encoder, load_encoder, load_weights, save_encoder, save_weights
+from pipeline.backbones.encoder import (
+    BACKBONES,
+    PATCHES,
+    build_encoder,
+    load_encoder,
+    load_weights,
+    save_encoder,
+    save_weights,
+)
 from pipeline.errors import InputError
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 
@@ -33,11 +41,35 @@ def test_weights_follow_the_seed_and_nothing_else(encoder):
 def test_named_maps_are_those_of_the_network(encoder):
     images = torch.rand(1, 3, 64, 32)
     with torch.no_grad():
-        maps = encoder.forward_maps(images)
-        assert list(maps) == ["res2", "res3", "res4", "res5", "decoder"]
+        maps = {name: encoder.forward_map(images, name) for name in ("res4", "res5", "last", "decoder")}
         assert torch.equal(maps["decoder"], encoder(images))
+        assert torch.equal(maps["res4"], encoder.backbone(images)[2])
+    assert torch.equal(maps["last"], maps["res5"])
     assert maps["decoder"].shape == (1, 8, 16, 8)
     assert maps["res5"].shape == (1, 512, 2, 1)
+    assert all(encoder.map_width(name) == map_.shape[1] for name, map_ in maps.items())
+
+
+@pytest.mark.parametrize("backbone", [*BACKBONES, *PATCHES])
+def test_every_backbone_decodes_to_stride_four_and_is_loaded_as_it_was_saved(backbone, tmp_path):
+    one = build_encoder(backbone, 8, seed=0).eval()
+    with create_artifact(tmp_path / "out") as writer:
+        save_encoder(one, writer.path, {})
+    two = load_encoder(open_artifact(tmp_path / "out")).eval()
+    images = torch.rand(1, 3, 32, 64)
+    with torch.no_grad():
+        assert one(images).shape == (1, 8, 8, 16)
+        assert torch.equal(one(images), two(images))
+
+
+def test_a_vit_keeps_what_its_map_holds_and_refuses_the_maps_of_a_resnet(tmp_path):
+    one = build_encoder("vit_small_patch16", 8, seed=0, vit_features="key")
+    with create_artifact(tmp_path / "out") as writer:
+        save_encoder(one, writer.path, {})
+    assert load_encoder(open_artifact(tmp_path / "out")).backbone.features == "key"
+    assert one.map_width("last") == 384
+    with pytest.raises(InputError, match=r"extract\.source: res5 is no map of vit_small_patch16, which has last; give"):
+        one.forward_map(torch.rand(1, 3, 32, 32), "res5")
 
 
 def test_what_is_saved_is_loaded_bit_for_bit(encoder, tmp_path):

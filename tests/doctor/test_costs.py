@@ -6,7 +6,7 @@ from pipeline.doctor.costs import Rates, estimate_costs, measure_rates, peak_mem
 from pipeline.params import load_params
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
-RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000)
+RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000, 512)
 
 
 def changed(group: str, **keys):
@@ -51,4 +51,5 @@ def test_rates_are_measured():
     assert min(rates.pretext, rates.train, rates.forward) > 0
     assert rates.decode == 0.5
     assert rates.weights > 40e6
+    assert rates.dimension == 16
     assert peak_memory() > 1e8

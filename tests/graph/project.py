@@ -192,13 +192,13 @@ def build_tiny(folder: Path) -> Project:
 
 
 def stages_run(output: str) -> list[str]:
-    """The stages that DVC started, in order, by what it printed."""
-    return re.findall(r"^Running stage '(\w+)':$", output, re.MULTILINE)
+    """The stages that DVC started, in order, by what it printed; an optional one as `name@item`."""
+    return re.findall(r"^Running stage '([\w@]+)':$", output, re.MULTILINE)
 
 
 def stages_restored(output: str) -> list[str]:
     """The stages whose outputs DVC took from its run cache, in order."""
-    return re.findall(r"^Stage '(\w+)' is cached - skipping run", output, re.MULTILINE)
+    return re.findall(r"^Stage '([\w@]+)' is cached - skipping run", output, re.MULTILINE)
 
 
 def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:

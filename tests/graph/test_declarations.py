@@ -13,7 +13,11 @@ pytestmark = pytest.mark.graph
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))
 # what a stage reads besides the modules that it imports and the outputs that it opens
-OTHER_DEPS = {"prepare": ["${data.root}"], "report": ["pipeline/report/templates"]}
+OTHER_DEPS = {
+    "prepare": ["${data.root}"],
+    "pretrain": ["${pretrain.checkpoint}"],
+    "report": ["pipeline/report/templates"],
+}
 
 
 def declared(stage: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

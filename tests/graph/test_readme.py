@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.report import label_results
 from pipeline.report.results import END, START, results_table
 from tests.graph.project import ROOT, Project
 
@@ -49,6 +50,11 @@ def test_the_quick_start_runs_as_written(sources: Project, tmp_path: Path):
 def test_the_table_of_results_is_made_from_the_records():
     between = README.split(START)[1].split(END)[0].strip()
     assert between == results_table(ROOT / "docs/results")
+
+
+def test_the_tables_of_labels_are_made_from_their_records():
+    between = (ROOT / "docs/labels.md").read_text("utf-8").split(label_results.START)[1].split(label_results.END)[0]
+    assert between.strip() == label_results.label_tables(ROOT / "docs/results/labels")
 
 
 def test_every_parameter_and_file_that_the_readme_names_exists():

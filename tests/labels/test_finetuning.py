@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from pipeline.labels.finetuning import augment, draw_batch, finetune
 from pipeline.labels.labelled import LabelledFrames
 from pipeline.labels.maps import load_body
 from pipeline.labels.network import LabelledNet
-from tests.labels.conftest import PARAMS
+from tests.labels.conftest import PARAMS, Data
 
 CPU = torch.device("cpu")
 
@@ -19,12 +21,15 @@ def make_params(**changes):
     return PARAMS.finetune.model_copy(update={**small, **changes})
 
 
-@pytest.fixture
-def train(data, artifacts):
+@pytest.fixture(scope="module")
+def train(artifacts, tmp_path_factory):
+    """Trains one network; the same arguments train it once for all tests unless `again` says otherwise."""
+    data = Data(tmp_path_factory.mktemp("data"), ["train"] * 6 + ["val"] * 3)
     truth = open_truth(data.table, data.truth_table("train", "val"), "auto", "error")
     labelled = LabelledFrames(FrameDataset(data.table.select("train"), data.table, 10**6), truth)
 
-    def run(source="segmenter", seed=0, chosen=(0, 3), **changes) -> tuple[dict, dict]:
+    @functools.cache
+    def run(source="segmenter", seed=0, chosen=(0, 3), again=0, **changes) -> tuple[dict, dict]:
         net = LabelledNet(load_body(source, artifacts[source]), 8, 2, seed)
         before = {key: value.clone() for key, value in net.state_dict().items()}
         finetune(
@@ -48,18 +53,19 @@ def changed(before: dict, after: dict) -> set[str]:
 
 def test_the_head_comes_first_and_the_whole_after_it(train):
     assert {key.split(".")[0] for key in changed(*train(steps=0))} == {"head"}
-    whole = changed(*train(head_steps=0))
+    whole = changed(*train(head_steps=0, steps=1))
     assert {key.split(".")[0] for key in whole} == {"head", "body"}
     # the frozen copy that tells which neighbours are alike stays what it was
     assert not [key for key in whole if ".appearance." in key]
-    assert changed(*train("backbone", head_steps=0))
+    assert changed(*train("backbone", head_steps=0, steps=1))
 
 
 def test_the_seed_decides_everything(train):
-    first = train("backbone")[1]
-    assert not changed(first, train("backbone")[1])
-    assert changed(first, train("backbone", seed=1)[1])
-    assert changed(first, train("backbone", chosen=(1, 2))[1])
+    short = {"head_steps": 0, "steps": 1}
+    first = train("backbone", **short)[1]
+    assert not changed(first, train("backbone", again=1, **short)[1])
+    assert changed(first, train("backbone", seed=1, **short)[1])
+    assert changed(first, train("backbone", chosen=(1, 2), **short)[1])
 
 
 def test_a_loss_that_is_no_number_stops_with_what_to_change(train):

@@ -8,7 +8,7 @@ from PIL import Image
 from pipeline.data.classes import load_classes
 from pipeline.errors import InputError, ParamsError
 from pipeline.evaluation.label_maps import LabelMapWriter
-from pipeline.labels.names import read_names, write_names
+from pipeline.labels.names import Names, load_names, read_names, segmentation_by, segmentation_of, write_names
 from pipeline.labels.naming import EVALUATION, name_clusters
 from pipeline.runtime.artifacts import create_artifact, open_artifact, write_json
 from pipeline.runtime.digests import file_digest
@@ -107,13 +107,32 @@ def test_names_of_another_training_or_no_names_are_refused(project):
     file = project / "names.yaml"
     run(file=file)
     write_evaluation("fedcba9876543210")
-    with pytest.raises(ParamsError, match="segmentation 0123456789abcdef, but data/evaluation holds fedcba98"):
+    with pytest.raises(ParamsError, match="segmentation 0123456789abcdef, but this is segmentation fedcba98"):
         run(check=file)
     file.write_text("names: {}\n")
     with pytest.raises(ParamsError, match="expected the keys segmentation and names"):
         run(check=file)
     with pytest.raises(ParamsError, match="no such file"):
         run(check=project / "other.yaml")
+
+
+def test_names_are_read_for_a_model_without_its_evaluation(project):
+    file = project / "names.yaml"
+    run(file=file)
+    edit(file, c0="sea", c1="tree", c2="sea", c3="sand")
+    names = load_names(file, 4)
+    assert names == Names("0123456789abcdef", ("sea", "tree", "sea", "sand"))
+    assert names.merged_ids == (0, 1, 0, 2)
+    assert load_names(file, 4, "0123456789abcdef") == names
+    with pytest.raises(ParamsError, match="but this is segmentation other"):
+        load_names(file, 4, "other")
+    with pytest.raises(ParamsError, match=r"names\.3: no such cluster; they are 0\.\.2"):
+        load_names(file, 3)
+    with create_artifact(project / "data/segmenter") as writer:
+        (writer.path / "weights").write_bytes(b"x")
+    segmenter = open_artifact(project / "data/segmenter")
+    write_evaluation(file_digest(segmenter.path / "manifest.json"))
+    assert segmentation_by(segmenter) == segmentation_of(open_artifact(EVALUATION))
 
 
 def test_maps_are_renamed_into_a_copy(project):
@@ -163,6 +182,4 @@ def test_options_must_fit_together(project):
 
 def test_the_command_says_one_line(project):
     assert fs4(project, "name").stdout == "4 clusters in names.yaml; edit their names, then --check and --apply\n"
-    assert fs4(project, "name", "--check", "names.yaml").stdout == "names.yaml: 4 clusters, 4 names\n"
-    assert fs4(project, "name", "--apply", "names.yaml", "--output", "named").returncode == 0
     assert fs4(project, "name").returncode == 3

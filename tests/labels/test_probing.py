@@ -49,6 +49,26 @@ def test_the_same_seed_gives_the_same_figures_and_the_artefact_is_untouched(data
         encode = freeze_body(load_body("segmenter", segmenter), device=CPU, precision="fp32")
         return probe(data, encode, seed=seed, pixels=40, kinds=["linear"])
 
-    assert run(0) == run(0)
-    assert run(0)["probes"] != run(1)["probes"]
+    first = run(0)
+    assert run(0) == first
+    assert run(1)["probes"] != first["probes"]
     assert {path.name: file_digest(path) for path in segmenter.path.iterdir()} == before
+
+
+def test_no_gradient_reaches_the_segmenter(data, artifacts):
+    body = load_body("segmenter", artifacts["segmenter"])
+    before = {key: value.clone() for key, value in body.state_dict().items()}
+    encode = freeze_body(body, device=CPU, precision="fp32")
+    seen = []
+
+    def watch(frames: torch.Tensor) -> torch.Tensor:
+        seen.append(encode(frames))
+        return seen[-1]
+
+    with torch.enable_grad():
+        probe(data, watch, pixels=40)
+    assert seen
+    # a map without history can carry no gradient, whatever a probe does with it
+    assert not any(map_.requires_grad or map_.grad_fn for map_ in seen)
+    assert all(weight.grad is None for weight in body.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in body.state_dict().items())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.backbones.encoder import build_encoder
+from pipeline.backbones.encoder import Encoder, build_encoder
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams, parse_params
 from pipeline.params.presets import merge_overrides
@@ -43,7 +43,7 @@ class Loader:
             yield batch, IMAGES[batch]
 
 
-def train(folder: Path, stop_at: int | None = None, sizes=SIZES, **changes):
+def train(folder: Path, stop_at: int | None = None, sizes=SIZES, start: Encoder | None = None, **changes):
     stop, curves = StopSignal(), Curves(None)
     encoder = pretrain_encoder(
         params(**changes),
@@ -54,6 +54,7 @@ def train(folder: Path, stop_at: int | None = None, sizes=SIZES, **changes):
         curves=curves,
         stop=stop,
         log=logging.getLogger("fs4.test"),
+        start=start,
     )
     return encoder, curves
 

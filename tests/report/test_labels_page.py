@@ -2,11 +2,18 @@ import re
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.report.labels_page import HEIGHT, WIDTH, build_labels_page, draw_few_labels, write_labels_page
+from pipeline.errors import InputError, ParamsError
+from pipeline.report.labels_page import (
+    HEIGHT,
+    WIDTH,
+    build_labels_page,
+    compare_classes,
+    draw_few_labels,
+    write_labels_page,
+)
 from pipeline.runtime.artifacts import create_artifact, write_json
 
-FIGURES = {"all": {"miou": 41.26, "pixel_accuracy": 70.0}}
+FIGURES = {"all": {"miou": 41.26, "pixel_accuracy": 70.0}, "per_class": {"<i>sky</i>": 61.0}}
 COUNTS = {"learnt_images": 6, "scored_images": 3, "split": "val <x>"}
 PROBE = {"map": "segmenter", "probes": {"linear": FIGURES, "knn": FIGURES}, **COUNTS}
 
@@ -18,7 +25,9 @@ def make_curve(counts=(1, 10, 100), high=40.0) -> dict:
             mious = [bonus + 10 * place - 4, bonus + 10 * place + 4]
             points += [{"start": start, "images": images, "seed": s, "miou": miou} for s, miou in enumerate(mious)]
             means.append({"start": start, "images": images, "seeds": 2, "miou_mean": sum(mious) / 2, "miou_sd": 5.7})
-    return {"map": "backbone", "points": points, "means": means, "checkpoint_rule": "last", **COUNTS}
+    points = [{**point, "pixel_accuracy": 50.0} for point in points]
+    found = {"map": "backbone", "points": points, "means": means, "labelled_images": 100}
+    return {**found, "checkpoint_rule": "last", **COUNTS}
 
 
 @pytest.mark.parametrize("counts", [(1, 10, 100), (5,)])
@@ -41,9 +50,31 @@ def test_the_page_needs_nothing_else():
     assert "val &lt;x&gt;" in page
     assert "<td>knn</td><td>41.3</td>" in page
     assert page.count("<polyline") == 2
+    assert page.count("<circle") == 12  # every seed of every number and start
+    for row in ("1</th><td>1.0&nbsp;%</td><td>40.0 ± 5.7</td><td>0.0 ± 5.7</td><td>+40.0", "<td>pre-trained</td><td>"):
+        assert row.replace("<td>pre-trained", '<td class="words">pre-trained') in page
+    assert "2 seeds, mean ± sd" in page
+    assert "<i>" not in page
     assert build_labels_page([PROBE], [make_curve()]) == page
     assert "<polyline" not in build_labels_page([PROBE], [])
     assert "Probes" not in build_labels_page([], [make_curve()])
+
+
+def test_classes_stand_beside_each_other_and_may_be_missing():
+    other = {"map": "backbone", "probes": {"linear": {"per_class": {"car": 3.0}}}}
+    columns, rows = compare_classes([PROBE, other])
+    assert columns == ["segmenter, linear", "segmenter, knn", "backbone, linear"]
+    assert [(row.name, row.ious) for row in rows] == [("<i>sky</i>", [61.0, 61.0, None]), ("car", [None, None, 3.0])]
+
+
+def test_the_page_is_no_other_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with create_artifact(tmp_path / "data/probe/segmenter") as writer:
+        write_json(writer.path / "probe.json", PROBE)
+    with pytest.raises(ParamsError, match=r"let it end in \.html"):
+        write_labels_page(tmp_path / "names.yaml")
+    with pytest.raises(InputError, match="lies in the finished output"):
+        write_labels_page(tmp_path / "data/probe/segmenter/index.html")
 
 
 def test_what_there_is_is_shown(tmp_path, monkeypatch):

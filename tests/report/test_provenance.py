@@ -79,3 +79,21 @@ def test_params_of_all_stages_and_differing_versions(project):
 
     inputs.backbone.manifest["versions"]["torch"] = "2.6.0"
     assert ("torch", ["2.14.1", "2.6.0"]) in collect_versions(inputs)
+
+
+def test_an_imported_backbone_is_named():
+    checkpoint = {
+        "file": "moco.pth",
+        "layout": "MoCo",
+        "sha256": "ab" * 32,
+        "matched_share": 0.98,
+        "allow_supervised_init": False,
+    }
+    sidecars = {"backbone": {**CLEAN, "checkpoint": checkpoint}, "segmenter": CLEAN}
+    clean, imported = label_badges(sidecars, "checkpoint")
+    assert clean.text == "no labels used before evaluation"
+    assert imported.text == "imported backbone"
+    assert "moco.pth (layout MoCo, sha256 abababababab, 98.0% of its tensors)" in imported.explanation
+    checkpoint["allow_supervised_init"] = True
+    sidecars = {name: {**sidecar, "labels_used": True} for name, sidecar in sidecars.items()}
+    assert texts(sidecars, "checkpoint") == ["not fully self-supervised", "imported backbone"]

@@ -1,5 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
+
+from pipeline.backbones.encoder import build_encoder
+from pipeline.params import load_params
+from pipeline.segmentation.freezing import freeze, set_training
+from pipeline.segmentation.model import build_segmenter
 
 BATCH = [0, 1, 2]
 
@@ -36,3 +43,20 @@ def test_a_resumed_trainee_stays_frozen(trainee):
     assert not toy.segmenter.encoder.backbone.training
     assert toy.segmenter.encoder.decoder.training
     assert toy.segmenter.embedding.training
+
+
+@pytest.mark.parametrize(("trained", "kept"), [("last", ("stem.", "stages.0.", "stages.10.")), ("decoder", ("",))])
+def test_a_vit_is_cut_before_its_last_block(trained, kept):
+    encoder = build_encoder("vit_small_patch16", 8, seed=0)
+    cae = load_params(Path(__file__).parents[2] / "params.yaml").train.cae.model_dump()
+    segmenter = build_segmenter(encoder.architecture, 3, cae, start=encoder)
+    freeze(segmenter, trained)
+    set_training(segmenter, trained)
+    segmenter.embed(torch.rand(1, 3, 32, 32)).square().sum().backward()
+    backbone = dict(encoder.backbone.named_parameters())
+    assert all(not weight.requires_grad for key, weight in backbone.items() if key.startswith(kept))
+    if trained == "last":
+        assert all(
+            weight.grad is not None for key, weight in backbone.items() if key.startswith(("stages.11.", "norm."))
+        )
+    assert all(weight.grad is not None for weight in encoder.decoder.parameters())

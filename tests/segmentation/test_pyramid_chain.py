@@ -8,7 +8,7 @@ import torch
 from pipeline.backbones.encoder import build_encoder
 from pipeline.clustering.pyramid import cluster_pyramid, read_pseudo_labels
 from pipeline.features.extraction import Images, extract_features
-from pipeline.features.frozen import freeze_encoder, map_dimension
+from pipeline.features.frozen import freeze_encoder
 from pipeline.params import ExtractParams, PggParams
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 from pipeline.segmentation.training import gather_pyramid
@@ -41,7 +41,7 @@ def build_pyramid(folder, images, mode, source):
             Images(IDS, [(32, 32)] * 6, [True] * 6),
             load,
             freeze_encoder(encoder, source, device=torch.device("cpu"), precision="fp32"),
-            dimension=map_dimension(encoder, source),
+            dimension=encoder.map_width(source),
             params=extract,
             out=writer.path,
             scratch=folder / "scratch",
