@@ -188,6 +188,51 @@ def labels_report(
 
 
 @app.command()
+def predict(
+    images: Annotated[list[str], typer.Argument(help="Folders, files, or patterns in quotes such as 'a/**/*.jpg'.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    model: Annotated[Path, typer.Option(help="The output of stage train, or a copy.")] = Path("data/segmenter"),
+    names: Annotated[Path | None, typer.Option(help="A names file; clusters of one name become one class.")] = None,
+    resize: Annotated[int | None, typer.Option(help="Short side in pixels, 0: as it is; else as in training.")] = None,
+    window: Annotated[int, typer.Option(help="Side of a window in pixels, a multiple of 32; 0: chosen.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images computed together.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
+    max_pixels: Annotated[int, typer.Option(min=1, help="Larger images are refused.")] = 100_000_000,
+    overlays: Annotated[bool, typer.Option(help="Whether to write overlays.")] = True,
+) -> None:
+    """Segment images of any size with a trained model."""
+    from pipeline.export.loading import load_segmenter
+    from pipeline.export.predict import predict_images
+
+    StopSignal().install()
+    segmenter = load_segmenter(model, device=device, resize=resize, window=window)
+    typer.echo(
+        predict_images(
+            images, segmenter, out, names=names, batch_size=batch_size, max_pixels=max_pixels, overlays=overlays
+        )
+    )
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Option(help="The output of stage train.")] = Path("data/segmenter"),
+    out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("data/export"),
+    output: Annotated[str, typer.Option(help="What the graph gives: labels or logits.")] = "labels",
+    names: Annotated[Path | None, typer.Option(help="A names file, kept in the metadata.")] = None,
+    int8: Annotated[bool, typer.Option(help="Whether to write an 8-bit copy as well.")] = True,
+    calibration: Annotated[int, typer.Option(min=1, help="Train images that give its ranges.")] = 100,
+    images: Annotated[int, typer.Option(min=0, help="Images compared at most; 0: all.")] = 500,
+    keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Keep files that fail the comparison.")] = False,
+) -> None:
+    """Write the model as ONNX, check it against the trained one, and write a model card."""
+    from pipeline.export.export import ExportOptions, export_model
+
+    StopSignal().install()
+    options = ExportOptions(output, names, int8, calibration, images, keep_failed)
+    typer.echo(export_model(model, Path("data/prepared"), Path("data/evaluation"), out, options))
+
+
+@app.command()
 def clean() -> None:
     """Remove resume state and live curves of unfinished runs; finished outputs stay."""
     from pipeline.runtime.stage import SCRATCH

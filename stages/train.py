@@ -44,8 +44,8 @@ def train(stage: Stage) -> None:
         log=stage.log,
     )
     used = stage.inputs[BACKBONE].json("backbone.json")["labels_used"]
-    notes = {"k": params.k, "final_clustering": clustering.statistics, "labels_used": used}
-    save_segmenter(segmenter, stage.out.path, notes)
+    notes = {"k": params.k, "frame": vars(table.frame), "labels_used": used}
+    save_segmenter(segmenter, stage.out.path, notes | {"final_clustering": clustering.statistics})
     save_draws(clustering, stage.out.path)
     curves.write(stage.out.path / "curves.csv")
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows), "clusters": params.k}

@@ -1,5 +1,6 @@
 """Any bytes and any tables in place of the Parquet files, weights and checkpoints that stages hand on."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from pipeline.backbones.encoder import load_weights
+from pipeline.backbones.foreign import read_tensors
 from pipeline.data.frames import Frame
 from pipeline.data.manifest import (
     ImageRow,
@@ -149,6 +151,18 @@ def test_any_weights(folder: Path, data: st.DataObject) -> None:
         assert {key: (value.shape, value.dtype) for key, value in net.state_dict().items()} == {
             key: (value.shape, value.dtype) for key, value in STATE.items()
         }
+
+
+@given(data=st.data(), ending=st.sampled_from(["safetensors", "pt"]))
+@tried("foreign")
+def test_any_foreign_weights(folder: Path, data: st.DataObject, ending: str) -> None:
+    path = folder / f"foreign.{ending}"
+    buffer = io.BytesIO()
+    torch.save({"state_dict": STATE, "epoch": 3}, buffer)
+    whole = save(STATE) if ending == "safetensors" else buffer.getvalue()
+    path.write_bytes(data.draw(damaged(whole) | flipped(whole) | st.binary(max_size=60)))
+    tensors = judge("foreign", lambda: read_tensors(path), names=str(path))
+    assert tensors is None or all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
 
 
 @given(data=st.data())

@@ -156,26 +156,30 @@ def copy_sources(root: Path) -> Project:
         if (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name)
-    inherited = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("GIT_", "DVC_", "PYTEST_")) and key not in SET_HERE
-    }
-    environment = inherited | {
-        # not resolved: the interpreter of an environment is a link to the one that it was made from
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}",
-        "PYTHONNOUSERSITE": "1",
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(root.with_name(f"{root.name}-site")),
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-    }
-    project = Project(root, environment)
+    project = Project(root, copy_environment(root.with_name(f"{root.name}-site")))
     project.git("init", "--quiet", "--initial-branch", "main")
     project.git("config", "user.name", "Test")
     project.git("config", "user.email", "test@example.org")
     project.commit("Sources")
     return project
+
+
+def copy_environment(site: Path) -> dict[str, str]:
+    """Variables for commands: this Python first on the path, DVC's own files below `site`, no settings of the user."""
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("GIT_", "DVC_", "PYTEST_")) and key not in SET_HERE
+    }
+    return inherited | {
+        # not resolved: the interpreter of an environment is a link to the one that it was made from
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}",
+        "PYTHONNOUSERSITE": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(site),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
 
 
 @functools.cache

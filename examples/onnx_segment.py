@@ -1,0 +1,34 @@
+"""Segment one image with an exported model: python examples/onnx_segment.py model.onnx photo.jpg labels.png
+
+Needs numpy, pillow and onnxruntime, and nothing of this project.
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+
+def main(model: str, photo: str, target: str) -> None:
+    """Write the clusters of all pixels as an 8-bit grey PNG (at most 256 of them), and print how large each one is."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    notes = json.loads(session.get_modelmeta().custom_metadata_map["fs4"])
+    image = Image.open(photo).convert("RGB")
+    factor = notes["resize"] / min(image.size)
+    step = notes["multiple_of"]
+    size = [max(step, round(side * factor / step) * step) for side in image.size]
+    scaled = np.asarray(image.resize(size, Image.Resampling.BILINEAR))  # (h, w, 3)
+    (labels,) = session.run(None, {"images": scaled.transpose(2, 0, 1)[None]})
+    if labels.ndim == 4:  # the model gives logits
+        labels = labels.argmax(1)
+    found = Image.fromarray(labels[0].astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+    found.save(target)
+    counts = np.bincount(np.asarray(found).ravel(), minlength=len(notes["names"]))
+    for name, count in zip(notes["names"], counts, strict=True):
+        print(f"{100 * count / counts.sum():5.1f} %  {name}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,203 @@
+"""A trained segmenter, ready for images of any size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.data.images import BadImage, decode_image
+from pipeline.data.views import normalise
+from pipeline.errors import InputError, ParamsError
+from pipeline.export.enlarging import Labeller
+from pipeline.export.sliding import iterate_strips
+from pipeline.params import STRIDE, Precision
+from pipeline.runtime.artifacts import Artifact, open_artifact
+from pipeline.runtime.device import autocast
+from pipeline.segmentation.model import Segmenter
+from pipeline.segmentation.model import load_segmenter as load_network
+
+MAX_PIXELS = 100_000_000
+SMALLEST_WINDOW = 512
+LONGEST = 3  # a window holds every frame of training, which is at most this many times as long as wide
+
+
+class LoadedSegmenter:
+    """Labels images of any size with the clusters of a segmenter.
+
+    An image is brought to the scale of the training, both sides rounded to multiples of 32, scored in windows that
+    overlap, and the scores are enlarged bilinearly to the image's own pixels.
+
+    Attributes:
+        network: From normalised images (B, C, H, W) to scores (B, K, H/4, W/4), in evaluation mode.
+        artifact: The folder that it was loaded from.
+        k: Number of clusters K.
+        resize: Short side in pixels to which images are brought; 0: they stay as they are.
+        window: Side of a window in pixels.
+    """
+
+    def __init__(
+        self,
+        network: Segmenter,
+        artifact: Artifact,
+        *,
+        resize: int,
+        window: int = 0,
+        device: torch.device,
+        precision: Precision = "auto",
+    ) -> None:
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        self.artifact = artifact
+        self.k = network.k
+        self.resize = resize
+        self.window = window or max(SMALLEST_WINDOW, math.ceil(LONGEST * resize / STRIDE) * STRIDE)
+        self._device, self._precision = device, precision
+
+    def label(self, image: str | Path | Image.Image | np.ndarray) -> NDArray[np.unsignedinteger]:
+        """Label every pixel of an image.
+
+        Args:
+            image: A file, an RGB picture, or uint8 (H, W, 3).
+
+        Returns:
+            (H, W), clusters 0..K-1 in the smallest unsigned type.
+
+        Raises:
+            InputError: The file is missing or no image.
+        """
+        pixels = self._pixels(image)
+        return self.label_batch(torch.from_numpy(self.scale(pixels))[None], [pixels.shape[:2]])[0]
+
+    def scale(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Bring an image (H, W, 3) to the scale of the training, antialiased; uint8 (3, h, w), multiples of 32."""
+        h, w = scaled_size(pixels.shape[1], pixels.shape[0], self.resize)
+        picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((w, h), Image.Resampling.BILINEAR)
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+
+    @torch.inference_mode()
+    def label_batch(self, scaled: torch.Tensor, sizes: list[tuple[int, int]]) -> list[NDArray[np.unsignedinteger]]:
+        """Label images that have the same size after scaling.
+
+        Args:
+            scaled: uint8 (B, 3, h, w), from `scale`.
+            sizes: H and W of each image before.
+
+        Returns:
+            As `label`, for each image.
+        """
+        labellers: list[Labeller] = []
+        overlap = min(max(self.window // 4 // STRIDE, 1) * STRIDE, self.window - STRIDE)
+        for strip in iterate_strips(self._score, scaled, window=self.window, overlap=overlap):
+            if not labellers:
+                rows = scaled.shape[2] * strip.shape[3] // scaled.shape[3]
+                labellers = [Labeller(rows, size, self.k) for size in sizes]
+            for labeller, scores in zip(labellers, strip, strict=True):
+                labeller.add(scores)
+        return [labeller.labels for labeller in labellers]
+
+    def _score(self, images: torch.Tensor) -> torch.Tensor:
+        with autocast(self._device, self._precision):
+            embedding = self.network.embed(normalise(images.to(self._device)))
+        return self.network.scores(embedding).float()
+
+    def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> NDArray[np.uint8]:
+        if isinstance(image, Image.Image):
+            return np.asarray(image.convert("RGB"))
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise InputError(f"expected an image uint8 (H, W, 3), not {image.dtype} {image.shape}")
+            return image
+        try:
+            return read_pixels(Path(image), self.resize, MAX_PIXELS)
+        except BadImage as error:
+            raise InputError(f"{image}: {error}") from None
+
+
+def load_segmenter(
+    folder: str | Path = "data/segmenter",
+    *,
+    device: str | torch.device = "auto",
+    precision: Precision = "auto",
+    resize: int | None = None,
+    window: int = 0,
+) -> LoadedSegmenter:
+    """Load a trained segmenter, such as `data/segmenter` or a copy of it.
+
+    Args:
+        folder: The output of stage `train`; its digests are checked.
+        device: auto (CUDA, then MPS, then the CPU), cpu, mps, cuda or cuda:N.
+        precision: auto, fp32 or bf16, of the network.
+        resize: Short side in pixels to which images are brought, 0 for as they are; None for that of the training.
+        window: Side of the windows in pixels, a multiple of 32; 0: 512, or more if images of the training were larger.
+
+    Raises:
+        InputError: The folder is no such output, or damaged, or does not say how large its images were.
+        ParamsError: An argument has no use here.
+    """
+    artifact = open_artifact(Path(folder))
+    sidecar = artifact.json("segmenter.json")
+    try:
+        network = load_network(artifact)
+        resize = int(sidecar["frame"]["resize"]) if resize is None else resize
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, KeyError) and error.args == ("frame",):
+            raise InputError(
+                f"{artifact.path}: does not note the size of its training images; give it as --resize, in pixels"
+            ) from None
+        raise InputError(
+            f"{artifact.path / 'segmenter.json'}: not the side-car of a segmenter ({error!r}); rebuild it with "
+            "`dvc repro train`"
+        ) from None
+    if "inputs" in network.architecture["encoder"]:
+        raise InputError(f"{artifact.path}: takes images of other channels than RGB, which is not supported here")
+    if resize < 0 or window < 0 or window % STRIDE:
+        raise ParamsError(f"resize {resize}, window {window}: give positive numbers, and a window in multiples of 32")
+    return LoadedSegmenter(network, artifact, resize=resize, window=window, device=_device(device), precision=precision)
+
+
+def read_pixels(path: Path, resize: int, max_pixels: int) -> NDArray[np.uint8]:
+    """Read an image file, uint8 (H, W, 3).
+
+    Args:
+        path: The file.
+        resize: Short side to which it will be brought, or 0.
+        max_pixels: Bound on the image, and on what it will become: a thin strip may grow a lot.
+
+    Raises:
+        BadImage: The bytes are no image, or it is too large.
+        InputError: The file cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    pixels = decode_image(data, max_pixels=max_pixels, min_side=1)
+    h, w = scaled_size(pixels.shape[1], pixels.shape[0], resize)
+    if h * w > max(max_pixels, pixels.shape[0] * pixels.shape[1]):
+        raise BadImage(f"too long ({pixels.shape[1]} x {pixels.shape[0]} would become {w} x {h})")
+    return pixels
+
+
+def scaled_size(width: int, height: int, resize: int) -> tuple[int, int]:
+    """h and w of an image at the scale of the training: its short side is `resize`, both are multiples of 32."""
+    factor = resize / min(width, height) if resize else 1.0
+    h, w = (max(STRIDE, round(side * factor / STRIDE) * STRIDE) for side in (height, width))
+    return h, w
+
+
+def _device(name: str | torch.device) -> torch.device:
+    from pipeline.params import RunParams
+    from pipeline.runtime.device import resolve_device
+
+    if isinstance(name, torch.device):
+        return name
+    settings: dict[str, Any] = {"device": name, "threads": torch.get_num_threads(), "workers": 0}
+    try:
+        return resolve_device(RunParams(**settings, cache_mb=0, lock_timeout=0.0))
+    except ValueError:
+        raise ParamsError(f"device: {name!r} is none; give auto, cpu, mps, cuda or cuda:N") from None
