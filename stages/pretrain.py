@@ -1,5 +1,6 @@
 """Trains the backbone and its decoder without labels, from random weights or those of a file."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def pretrain(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
     params = stage.params.pretrain
-    start = build_start(params, stage.log)
+    start = build_start(params, stage.log, None if table.bands is None else asdict(table.bands))
     curves = Curves(LIVE / f"{stage.name}.csv")
     encoder = pretrain_encoder(
         params,
