@@ -10,7 +10,9 @@ from pipeline.backbones.encoder import save_encoder
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.pretext.pretrain import pretrain_encoder
+from pipeline.pretext.quality import ViewQuality
 from pipeline.pretext.start import build_start
+from pipeline.runtime.artifacts import write_json
 from pipeline.runtime.device import resolve_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.training.checkpoints import Checkpoints
@@ -20,18 +22,21 @@ IMAGES = "data/prepared/images.parquet"
 
 
 def pretrain(stage: Stage) -> None:
-    """Write the weights of backbone and decoder, and the curves."""
+    """Write the weights of backbone and decoder, the curves, and what can be told of them without labels."""
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
     params = stage.params.pretrain
+    load = partial(load_batches, dataset, workers=stage.run.workers)
+    quality = ViewQuality(params, dataset.sizes, load)
     start = build_start(params, stage.log, None if table.bands is None else asdict(table.bands))
     curves = Curves(LIVE / f"{stage.name}.csv")
     encoder = pretrain_encoder(
         params,
         sizes=dataset.sizes,
-        load=partial(load_batches, dataset, workers=stage.run.workers),
+        load=load,
+        quality=quality,
         device=resolve_device(stage.run),
-        checkpoints=Checkpoints(start.resume_folder(stage.scratch)),
+        checkpoints=Checkpoints(start.resume_folder(stage.scratch), stage.run.checkpoint_steps),
         curves=curves,
         stop=stage.stop,
         log=stage.log,
@@ -42,6 +47,7 @@ def pretrain(stage: Stage) -> None:
     notes = {"method": params.method, "train_images": len(dataset), **start.notes()}
     save_encoder(encoder, stage.out.path, notes)
     curves.write(stage.out.path / "curves.csv")
+    write_json(stage.out.path / "pretext.json", quality.describe(encoder, curves.rows))
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows)}
 
 

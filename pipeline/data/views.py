@@ -192,6 +192,7 @@ def draw_geometric(
     samples: Sequence[int],
     *,
     min_area: float,
+    max_area: float = 1.0,
     flip: bool,
     flip_vertical: bool = False,
     rotate: bool = False,
@@ -200,7 +201,8 @@ def draw_geometric(
     """Draw crops for a batch, a function of (seed, purpose, epoch, sample) alone.
 
     Args:
-        min_area: Smallest share of the frame's area; the share is uniform in min_area..1.
+        min_area: Smallest share of the frame's area; the share is uniform in min_area..max_area.
+        max_area: Largest share, at most 1.
         flip: Mirror left to right with probability 1/2.
         flip_vertical: Mirror upside down with probability 1/2.
         rotate: Turn by 0, 1, 2 or 3 quarters; frames that are not square are stretched by a turn.
@@ -208,7 +210,7 @@ def draw_geometric(
             never such that the crop would leave the frame.
     """
     u = uniforms(seed, purpose, epoch, samples, 5)
-    area = min_area + (1 - min_area) * u[:, 0]
+    area = min_area + (max_area - min_area) * u[:, 0]
     stretch = np.clip(np.exp(np.log(max_stretch) * (2 * u[:, 1] - 1)), area, 1 / area)
     width = np.minimum(np.sqrt(area * stretch), 1.0)
     height = np.minimum(area / width, 1.0)

@@ -3,22 +3,27 @@
 There are no defaults here: `params.yaml` is the one place where a value stands.
 """
 
+from pipeline.params.pretrain import (
+    DenseClustersParams,
+    DinoParams,
+    MaskingParams,
+    PretrainParams,
+    ProjectionParams,
+    ViewParams,
+)
 from pipeline.params.reading import known_keys, load_params, parse_params
 from pipeline.params.stages import (
     DataParams,
-    DenseClustersParams,
     EvaluateParams,
     ExtractParams,
     FinetuneParams,
     OptionalParams,
     PggParams,
-    PretrainParams,
     ProbeParams,
     RefineParams,
     ReportParams,
     RunParams,
     ScenesParams,
-    ViewParams,
 )
 from pipeline.params.train import (
     AppearanceSource,
@@ -39,11 +44,13 @@ __all__ = [
     "CaeParams",
     "DataParams",
     "DenseClustersParams",
+    "DinoParams",
     "EvaluateParams",
     "ExtractParams",
     "FinetuneParams",
     "Group",
     "MapSource",
+    "MaskingParams",
     "OptionalParams",
     "Params",
     "PggParams",
@@ -51,6 +58,7 @@ __all__ = [
     "Precision",
     "PretrainParams",
     "ProbeParams",
+    "ProjectionParams",
     "PyramidLossParams",
     "RefineParams",
     "ReportParams",

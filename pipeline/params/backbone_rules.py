@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pipeline.params.stages import PretrainParams
+from pipeline.params.pretrain import PretrainParams
 from pipeline.params.types import NO_CHECKPOINT
 
 

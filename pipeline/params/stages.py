@@ -1,4 +1,4 @@
-"""The groups of `params.yaml` but for `train`, in the order of the stages."""
+"""The groups of `params.yaml` but for `pretrain` and `train`, in the order of the stages."""
 
 from __future__ import annotations
 
@@ -61,52 +61,6 @@ class DataParams(Group):
     crop_size: Annotated[int, Field(ge=0, multiple_of=STRIDE)]
     seed: Seed
     scenes: ScenesParams
-
-
-class ViewParams(Group):
-    """How strongly the two random views of an image differ from it."""
-
-    min_area: AreaFraction
-    flip: bool
-    flip_vertical: bool
-    rotate: bool
-    jitter: Annotated[float, Field(ge=0.0, lt=1.0)]
-    hue: Annotated[float, Field(ge=0.0, le=0.5)]
-
-
-class DenseClustersParams(Group):
-    """The clusters on which two views agree, in method `dense_clusters`."""
-
-    count: Clusters
-    temperature: Positive
-    epsilon: Positive
-    iterations: Count
-
-
-class PretrainParams(Group):
-    """Self-supervised training of the backbone from random weights."""
-
-    method: Literal["dense_clusters", "global_dense", "checkpoint", "none"]
-    backbone: Literal["resnet18", "resnet50", "convnext_tiny", "vit_small_patch16", "vit_small_patch8"]
-    vit_features: Literal["token", "key"]
-    checkpoint: str
-    allow_supervised_init: bool
-    channels: Annotated[int, Field(ge=8)]
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
-    learning_rate: Positive
-    weight_decay: NonNegative
-    warmup_fraction: Fraction
-    temperature: Positive
-    dense_weight: Fraction
-    dense_cells: Count
-    neighbourhood: Fraction
-    clusters: DenseClustersParams
-    view_size: Annotated[int, Field(ge=STRIDE, multiple_of=STRIDE)]
-    views: ViewParams
-    precision: Precision
-    min_embedding_std: NonNegative
-    seed: Seed
 
 
 class ExtractParams(Group):
@@ -219,4 +173,6 @@ class RunParams(Group):
     threads: Natural
     workers: Natural
     cache_mb: Natural
+    checkpoint_steps: Natural
+    keep_features: bool
     lock_timeout: NonNegative

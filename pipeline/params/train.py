@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.params.stages import ViewParams
+from pipeline.params.pretrain import ViewParams
 from pipeline.params.types import Count, Fraction, Group, Natural, NonNegative, Positive, Precision, Seed
 
 AppearanceSource = Literal["features", "rgb", "backbone", "features_rgb"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pipeline.params.backbone_rules import find_backbone_problems
 from pipeline.params.label_rules import find_label_problems
+from pipeline.params.pretext_rules import find_pretext_problems
+from pipeline.params.pretrain import PretrainParams
 from pipeline.params.pyramid_rules import find_pyramid_problems
 from pipeline.params.stages import (
     DataParams,
@@ -12,7 +14,6 @@ from pipeline.params.stages import (
     FinetuneParams,
     OptionalParams,
     PggParams,
-    PretrainParams,
     ProbeParams,
     ReportParams,
     RunParams,
@@ -63,6 +64,7 @@ def find_inconsistencies(params: Params) -> list[str]:
                 f"{name}.views.rotate: true stretches frames that are not square; set data.crop to center, or "
                 f"{name}.views.rotate to false"
             )
+    problems += find_pretext_problems(params.pretrain)
     problems += find_pyramid_problems(params.train, levels)
     problems += find_label_problems(params.optional, params.probe, params.finetune)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)

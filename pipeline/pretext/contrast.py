@@ -52,3 +52,29 @@ def projector(width: int, hidden: int) -> nn.Sequential:
         nn.ReLU(inplace=True),
         nn.Linear(hidden, PROJECTION),
     )
+
+
+def info_nce(queries: torch.Tensor, keys: torch.Tensor, negatives: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Each query must find its key among keys of the past (He et al. 2020, eq. 1).
+
+    Args:
+        queries: float32 (N, D), unit norm.
+        keys: float32 (N, D), unit norm; row i is the match of query i.
+        negatives: float32 (Q, D), unit norm.
+        temperature: Scale of the cosine similarities.
+
+    Returns:
+        Scalar.
+    """
+    logits = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ negatives.T], dim=1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
+
+
+def negative_cosine(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Minus the mean cosine of rows (N, D) and their targets, which carry no gradient (Chen & He 2021, eq. 1)."""
+    return -F.cosine_similarity(predicted.float(), target.detach().float(), dim=1).mean()
+
+
+def swap_views(rows: torch.Tensor) -> torch.Tensor:
+    """(2B, ...) of view 1 and view 2 as view 2 and view 1."""
+    return torch.cat(rows.chunk(2)[::-1])

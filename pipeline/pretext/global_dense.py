@@ -8,16 +8,16 @@ instead of by similarity, and they are read from the decoder's map, so that the 
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from pipeline.backbones.encoder import Encoder
-from pipeline.data.views import Geometric
 from pipeline.params import PretrainParams
+from pipeline.pretext.batches import ViewBatch
 from pipeline.pretext.contrast import embedding_std, nt_xent, projector
+from pipeline.pretext.method import Losses, PretextMethod
 from pipeline.pretext.places import read_shared
 
 
-class GlobalDense(nn.Module):
+class GlobalDense(PretextMethod):
     """The encoder with the projections that only the pretext needs.
 
     Args:
@@ -26,37 +26,27 @@ class GlobalDense(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, params: PretrainParams) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, params)
         self.temperature = params.temperature
         self.dense_weight = params.dense_weight
         width, channels = encoder.backbone.widths[-1], encoder.architecture["channels"]
         self.project_image = projector(width, width)
         self.project_place = projector(channels, 2 * channels)
 
-    def forward(
-        self,
-        views: tuple[torch.Tensor, torch.Tensor],
-        crops: tuple[Geometric, Geometric],
-        places: torch.Tensor,
-        offsets: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, batch: ViewBatch) -> Losses:
         """The losses of one batch.
 
         Args:
-            views: Twice (B, 3, h, w), normalised.
-            crops: How each view was cut from its frame.
-            places: float32 (B, M, 2) in 0..1; where to compare, within the part that both views show.
-            offsets: float32 (B, M, 2); how far view 2 reads from there, in fractions of the frame.
+            batch: The views.
 
         Returns:
             Scalars loss, global_loss, dense_loss, embedding_std.
         """
-        B = views[0].shape[0]
-        maps = self.encoder.backbone(torch.cat(views))
+        B = batch.views[0].shape[0]
+        maps = self.encoder.backbone(torch.cat(batch.views))
         pooled = maps[-1].float().mean((2, 3))  # (2B, widths[-1])
         first, second = self.project_image(pooled).chunk(2)
-        rows = read_shared(self.encoder.decoder(maps).float(), crops, places, offsets)
+        rows = read_shared(self.encoder.decoder(maps).float(), batch.crops, batch.places, batch.offsets)
         places_one, places_two = (self.project_place(rows) if len(rows) else rows).chunk(2)
         global_loss = nt_xent(first, second, self.temperature)
         dense_loss = nt_xent(places_one, places_two, self.temperature)

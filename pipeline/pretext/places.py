@@ -73,8 +73,28 @@ def read_shared(
         float32 (2N, D), all places of view 1, then those of view 2; frames whose crops do not overlap are left out.
     """
     first, second = maps.chunk(2)
+    return torch.cat(read_pair((first, second), crops, places, offsets))
+
+
+def read_pair(
+    maps: tuple[torch.Tensor, torch.Tensor],
+    crops: tuple[Geometric, Geometric],
+    places: torch.Tensor,
+    offsets: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same for two views whose maps differ in size.
+
+    Args:
+        maps: float32 (B, D, h, w) each.
+        crops: See `read_shared`; likewise the others.
+        places: See there.
+        offsets: See there.
+
+    Returns:
+        Twice float32 (N, D).
+    """
     shared, visible = shared_places(*crops, places)  # (B, M, 2), (B,)
     beside = nearby_places(shared, offsets, crops[1])
-    visible = visible.to(maps.device)
-    rows = (read_places(first, crops[0], shared)[visible], read_places(second, crops[1], beside)[visible])
-    return torch.cat([part.flatten(0, 1) for part in rows])
+    visible = visible.to(maps[0].device)
+    first, second = read_places(maps[0], crops[0], shared), read_places(maps[1], crops[1], beside)
+    return first[visible].flatten(0, 1), second[visible].flatten(0, 1)

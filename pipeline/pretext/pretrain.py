@@ -8,47 +8,46 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from pipeline.backbones.encoder import Encoder, build_encoder
 from pipeline.data.loading import shape_batches
-from pipeline.data.views import apply_geometric, apply_photometric, draw_geometric, draw_photometric, normalise
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams
-from pipeline.pretext.dense_clusters import DenseClusters
-from pipeline.pretext.global_dense import GlobalDense
+from pipeline.pretext.batches import draw_views
+from pipeline.pretext.method import PretextMethod
+from pipeline.pretext.methods import METHODS
+from pipeline.pretext.optimisers import build_optimizer
+from pipeline.pretext.quality import ViewQuality
 from pipeline.runtime.device import autocast
 from pipeline.runtime.interrupts import StopSignal
-from pipeline.runtime.randomness import generator, uniforms
+from pipeline.runtime.randomness import generator
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 from pipeline.training.loop import Batches, Loader, run_epochs
-
-_METHODS = {"dense_clusters": DenseClusters, "global_dense": GlobalDense}
 
 COLLAPSE_AFTER = 3  # epochs; the spread of the embeddings starts small in a random network
 
 
 class PretextTrainee:
-    """What `run_epochs` trains in stage `pretrain`."""
+    """What `run_epochs` trains in stage `pretrain`, whatever the method."""
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PretextMethod,
         params: PretrainParams,
         sizes: Sequence[tuple[int, int]],
         device: torch.device,
+        quality: ViewQuality,
     ) -> None:
-        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.model: PretextMethod = model.to(device).to(memory_format=torch.channels_last)
         self.params = params
         self.sizes = sizes
         self.device = device
-        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            model.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
-        )
+        self.quality = quality
+        self.optimizer = build_optimizer(model.parameters(), params)
 
     def epoch_batches(self, epoch: int) -> Batches:
-        """Batches of at least two images: a contrastive loss needs something to contrast with."""
+        """Batches of at least two images: losses compare images, or normalise over them."""
         rng = generator(self.params.seed, "pretrain order", epoch)
         return shape_batches(self.sizes, self.params.batch_size, rng, smallest=2)
 
@@ -57,37 +56,11 @@ class PretextTrainee:
         self.model.train()
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Cut two views of every frame and compare them."""
-        params = self.params
+        """Cut views of every frame and compare them."""
         frames = images.to(self.device, non_blocking=True).float() / 255.0
-        views, crops = [], []
-        for side in ("first", "second"):
-            crop = draw_geometric(
-                params.seed,
-                f"pretrain {side} crop",
-                epoch,
-                indices,
-                min_area=params.views.min_area,
-                flip=params.views.flip,
-                flip_vertical=params.views.flip_vertical,
-                rotate=params.views.rotate,
-            )
-            colours = draw_photometric(
-                params.seed,
-                f"pretrain {side} colours",
-                epoch,
-                indices,
-                jitter=params.views.jitter,
-                hue=params.views.hue,
-            )
-            view = apply_geometric(frames, crop, (params.view_size, params.view_size))
-            views.append(normalise(apply_photometric(view, colours)))
-            crops.append(crop)
-        drawn = uniforms(params.seed, "pretrain places", epoch, indices, 4 * params.dense_cells)
-        places, beside = torch.from_numpy(drawn).float().view(len(indices), 2, params.dense_cells, 2).unbind(1)
-        offsets = (2 * beside - 1) * params.neighbourhood
-        with autocast(self.device, params.precision):
-            losses: dict[str, torch.Tensor] = self.model((views[0], views[1]), (crops[0], crops[1]), places, offsets)
+        batch = draw_views(frames, self.params, epoch, indices, self.model.extra_views)
+        with autocast(self.device, self.params.precision):
+            losses: dict[str, torch.Tensor] = self.model(batch)
         return losses
 
     def learning_rate_factor(self, progress: float) -> float:
@@ -98,14 +71,15 @@ class PretextTrainee:
         return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1 - warmup, 1e-9)))
 
     def end_epoch(self, epoch: int, means: dict[str, float]) -> dict[str, float]:
-        """Check the spread of the embeddings."""
+        """Check the spread of the embeddings, and measure the network."""
         if epoch + 1 >= COLLAPSE_AFTER and means["embedding_std"] < self.params.min_embedding_std:
             raise TrainingError(
                 f"the embeddings collapsed: embedding_std {means['embedding_std']:.3f} is below "
                 f"pretrain.min_embedding_std {self.params.min_embedding_std}; lower pretrain.learning_rate, or raise "
                 "pretrain.batch_size"
             )
-        return {**means, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        found = self.quality.measure(self.model.encoder)
+        return {**means, **found, "learning_rate": self.optimizer.param_groups[0]["lr"]}
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and statistics of the network and its projections."""
@@ -122,6 +96,7 @@ def pretrain_encoder(
     *,
     sizes: Sequence[tuple[int, int]],
     load: Loader,
+    quality: ViewQuality,
     device: torch.device,
     checkpoints: Checkpoints,
     curves: Curves,
@@ -135,6 +110,7 @@ def pretrain_encoder(
         params: Group `pretrain`; methods `none` and `checkpoint` return the weights as they are.
         sizes: Frame height and width of every train image.
         load: Turns batches of indices into uint8 images (B, 3, h, w).
+        quality: Measures the network after every epoch.
         device: Where to compute.
         checkpoints: Resume state.
         curves: Gets one row per epoch.
@@ -154,9 +130,9 @@ def pretrain_encoder(
         return encoder.eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed + 1)
-        model = _METHODS[params.method](encoder, params)
-    trainee = PretextTrainee(model, params, sizes, device)
+        model = METHODS[params.method](encoder, params)
+    trainee = PretextTrainee(model, params, sizes, device, quality)
     if not trainee.epoch_batches(0):
-        raise InputError(f"{len(sizes)} train images: contrastive pretext training needs two of one shape; add images")
+        raise InputError(f"{len(sizes)} train images: pretext training needs two of one shape; add images")
     run_epochs(trainee, epochs=params.epochs, load=load, checkpoints=checkpoints, curves=curves, stop=stop, log=log)
     return encoder.cpu().eval()

@@ -26,6 +26,13 @@ _EXPLAINED = {
     "nmi": "Agreement with the assignment of the epoch before; it should settle.",
     "effective_rank": "Dimensions that the embedding uses; a fall warns of a collapse.",
     "embedding_std": "Spread of the unit embeddings; near 0 they have collapsed.",
+    "method_loss": "The pretext method alone.",
+    "decoder_loss": "The decoder, which learns beside the method.",
+    "image_match": "Share of views whose nearest view is of the same image; no labels needed.",
+    "place_match": "Share of places whose nearest place in another view is their own; no labels needed.",
+    "teacher_entropy": "1 where the teacher tells nothing, 0 where it is sure of one output.",
+    "top1": "Share of puzzles solved.",
+    "matched": "Share of cells with a match in the other view.",
     "learning_rate": "Step size of the optimiser.",
     "gamma": "Learned weight of the context in the embedding.",
 }

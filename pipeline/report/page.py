@@ -14,6 +14,7 @@ from pipeline.report.curves import HEIGHT, WIDTH, draw_charts
 from pipeline.report.gallery import draw_gallery
 from pipeline.report.inputs import ReportInputs, optional_json, read_curves
 from pipeline.report.naming import NameRow, name_rows, paint_names
+from pipeline.report.pretext import describe_pretext
 from pipeline.report.provenance import (
     collect_params,
     collect_versions,
@@ -86,8 +87,8 @@ def build_report(inputs: ReportInputs, params: ReportParams, names: Names | None
         "levels": level_table(inputs.pseudo_labels),
         "charts": {
             "Segmenter": draw_charts(read_curves(inputs.segmenter)),
-            "Backbone": draw_charts(read_curves(inputs.backbone)),
         },
+        "pretext": describe_pretext(inputs.backbone),
         "chart_size": (WIDTH, HEIGHT),
         "data": _data(inputs),
         "params": collect_params(inputs, params.model_dump()),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pipeline.clustering.effective_rank import effective_rank
 from pipeline.data.loading import shape_batches
 from pipeline.data.views import normalise
 from pipeline.params import PggParams, TrainParams
@@ -18,7 +19,6 @@ from pipeline.segmentation.guidance import PyramidGuidance, PyramidLevel
 from pipeline.segmentation.losses import assign_pixels
 from pipeline.segmentation.model import Segmenter
 from pipeline.segmentation.monitors import ClusterMonitors
-from pipeline.segmentation.pixel_clustering import effective_rank
 from pipeline.segmentation.prototypes import EpochPrototypes
 from pipeline.segmentation.teacher import Teacher
 from pipeline.segmentation.two_views import Views, embed_views, make_views, view_distance

@@ -1,9 +1,29 @@
-"""One thread for the tiny tensors here: on a busy machine, threads that wait for each other take ten times as long."""
+"""Small batches of views, and one thread for the tiny tensors here.
+
+On a busy machine, threads that wait for each other take ten times as long.
+"""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
+
+from pipeline.backbones.backbone import Backbone
+from pipeline.backbones.decoder import PyramidDecoder, build_decoder
+from pipeline.backbones.encoder import Encoder
+from pipeline.backbones.vit import PatchStem, VisionTransformer
+from pipeline.data.views import Geometric
+from pipeline.params import PretrainParams, parse_params
+from pipeline.params.presets import merge_overrides
+from pipeline.pretext.batches import ExtraView, ViewBatch
+from pipeline.yaml_reader import read_yaml
+
+RAW = read_yaml(Path(__file__).parents[2] / "params.yaml")
+WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -12,3 +32,78 @@ def _single_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+class TinyBackbone(Backbone):
+    """A backbone of a few weights with the maps of a real one."""
+
+    widths, strides = (4, 6, 8, 10), (4, 8, 16, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), nn.BatchNorm2d(4), nn.ReLU())
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1), nn.BatchNorm2d(after), nn.ReLU())
+            for before, after, stride in ((4, 4, 1), (4, 6, 2), (6, 8, 2), (8, 10, 2))
+        )
+
+
+def tiny_encoder() -> Encoder:
+    """An encoder of 8 channels, the same at every call; torch's generator is seeded on the way."""
+    torch.manual_seed(0)
+    return Encoder(TinyBackbone(), PyramidDecoder(TinyBackbone.widths, 8), {"backbone": "tiny", "channels": 8})
+
+
+def tiny_vit_encoder() -> Encoder:
+    """The same with a vision transformer of width 16, for views of 32 pixels."""
+    vit = pytest.importorskip("timm.models.vision_transformer")
+    torch.manual_seed(0)
+    stem = PatchStem(nn.Conv2d(3, 16, 16, 16), nn.Parameter(torch.zeros(1, 1, 16)), nn.Parameter(torch.randn(1, 5, 16)))
+    body = VisionTransformer(stem, [vit.Block(16, 2), vit.Block(16, 2)], nn.LayerNorm(16))
+    return Encoder(body, build_decoder(body.widths, body.strides, 8), {"backbone": "tiny_vit", "channels": 8})
+
+
+def crop_of(boxes: list[tuple[float, ...]], flip: list[bool] | None = None) -> Geometric:
+    return Geometric(torch.tensor(boxes), torch.tensor(flip or [False] * len(boxes)))
+
+
+def settings(**changes: Any) -> PretrainParams:
+    """Group `pretrain` of the committed file, with changes."""
+    return parse_params(merge_overrides(RAW, {"pretrain": changes})).pretrain
+
+
+def view_batch(
+    boxes: list[tuple[float, ...]] | int = 3,
+    other_boxes: list[tuple[float, ...]] | None = None,
+    *,
+    flip: list[bool] | None = None,
+    places: int = 16,
+    side: int = 32,
+    extra: int = 0,
+    seed: int = 0,
+) -> ViewBatch:
+    """Views of noise that are cut by these boxes; extra ones show the upper left quarter on 32 pixels."""
+    boxes = [WHOLE] * boxes if isinstance(boxes, int) else boxes
+    B, rng = len(boxes), torch.Generator().manual_seed(seed)
+
+    def draw(purpose: str, count: int) -> torch.Tensor:
+        own = np.random.default_rng([seed, *purpose.encode()])
+        return torch.from_numpy(own.random((B, count))).float()
+
+    return ViewBatch(
+        views=(torch.randn(B, 3, side, side, generator=rng), torch.randn(B, 3, side, side, generator=rng)),
+        plain=(torch.rand(B, 3, side, side, generator=rng), torch.rand(B, 3, side, side, generator=rng)),
+        crops=(crop_of(boxes, flip), crop_of(other_boxes or boxes)),
+        places=torch.rand(B, places, 2, generator=rng),
+        offsets=torch.zeros(B, places, 2),
+        draw=draw,
+        extra=tuple(
+            ExtraView(
+                torch.randn(B, 3, 32, 32, generator=rng),
+                crop_of([(0.0, 0.0, 0.5, 0.5)] * B),
+                torch.rand(B, places, 2, generator=rng),
+                torch.zeros(B, places, 2),
+            )
+            for _ in range(extra)
+        ),
+    )

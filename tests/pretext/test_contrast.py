@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pretext.contrast import embedding_std, nt_xent
+from pipeline.pretext.contrast import embedding_std, info_nce, negative_cosine, nt_xent, swap_views
 
 
 def random_rows(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -70,3 +71,27 @@ def test_spread_is_1_for_even_embeddings_and_0_for_collapsed_ones(d):
     narrow = random_rows(1, d) + 0.1 * random_rows(100, d, 1)
     assert 0.03 < embedding_std(narrow).item() < 0.3
     assert not embedding_std(torch.ones(3, d, requires_grad=True)).requires_grad
+
+
+def test_info_nce_is_the_cross_entropy_of_the_own_key():
+    queries, keys, negatives = (F.normalize(random_rows(n, 4, n + s), dim=1) for n, s in ((3, 0), (3, 1), (5, 2)))
+    total = 0.0
+    for query, key in zip(queries.double(), keys.double(), strict=True):
+        scores = [float(query @ key) / 0.2, *(float(query @ other) / 0.2 for other in negatives.double())]
+        total -= scores[0] - math.log(sum(math.exp(score) for score in scores))
+    assert info_nce(queries, keys, negatives, 0.2).item() == pytest.approx(total / 3, rel=1e-5)
+
+
+def test_negative_cosine_moves_the_prediction_only():
+    predicted, target = random_rows(3, 4).requires_grad_(), random_rows(3, 4, 1).requires_grad_()
+    loss = negative_cosine(predicted, target)
+    pairs = zip(predicted.detach(), target.detach(), strict=True)
+    by_hand = -sum(float(p @ t / p.norm() / t.norm()) for p, t in pairs) / 3
+    assert loss.item() == pytest.approx(by_hand, rel=1e-5)
+    loss.backward()
+    assert predicted.grad is not None
+    assert target.grad is None
+
+
+def test_views_are_swapped():
+    assert swap_views(torch.arange(6)).tolist() == [3, 4, 5, 0, 1, 2]

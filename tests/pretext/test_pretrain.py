@@ -11,9 +11,9 @@ from pipeline.backbones.encoder import Encoder, build_encoder
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams, parse_params
 from pipeline.params.presets import merge_overrides
-from pipeline.pretext.dense_clusters import DenseClusters
-from pipeline.pretext.global_dense import GlobalDense
+from pipeline.pretext.methods import METHODS
 from pipeline.pretext.pretrain import COLLAPSE_AFTER, PretextTrainee, pretrain_encoder
+from pipeline.pretext.quality import ViewQuality
 from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
@@ -49,6 +49,7 @@ def train(folder: Path, stop_at: int | None = None, sizes=SIZES, start: Encoder 
         params(**changes),
         sizes=sizes,
         load=Loader(stop, stop_at),
+        quality=ViewQuality(params(**changes), sizes, Loader(stop)),
         device=CPU,
         checkpoints=Checkpoints(folder),
         curves=curves,
@@ -64,8 +65,8 @@ def trainee(**changes) -> PretextTrainee:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = build_encoder("resnet18", settings.channels, seed=0)
-        model = {"dense_clusters": DenseClusters, "global_dense": GlobalDense}[settings.method](encoder, settings)
-    return PretextTrainee(model, settings, SIZES, CPU)
+        model = METHODS[settings.method](encoder, settings)
+    return PretextTrainee(model, settings, SIZES, CPU, ViewQuality(settings, SIZES, Loader(StopSignal())))
 
 
 TERMS = {"dense_clusters": set(), "global_dense": {"global_loss", "dense_loss"}}
@@ -90,7 +91,8 @@ def test_training_changes_the_weights_and_leaves_one_row_per_epoch(whole, method
     assert not encoder.training
     assert not same(encoder, build_encoder("resnet18", 8, seed=params().seed))
     assert len(curves.rows) == 2
-    assert set(curves.rows[0]) == {"loss", "embedding_std", "learning_rate"} | TERMS[method]
+    measured = {"image_match", "place_match", "effective_rank"}
+    assert set(curves.rows[0]) == {"loss", "embedding_std", "learning_rate"} | measured | TERMS[method]
     assert all(math.isfinite(value) for row in curves.rows for value in row.values())
 
 
@@ -104,6 +106,21 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(tmp_path, whole, method, st
     assert curves.rows == whole[1].rows
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"clusters": {"queue": 10, "extra_views": 2}}, {"method": "moco", "queue": 5, "optimizer": "lars"}],
+    ids=["dense_clusters", "moco"],
+)
+def test_what_is_remembered_is_resumed_as_well(tmp_path, options):
+    whole_encoder, whole_curves = train(tmp_path / "whole", **options)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "stopped", 3, **options)
+    encoder, curves = train(tmp_path / "stopped", **options)
+    assert same(encoder, whole_encoder)
+    assert curves.rows == whole_curves.rows
+    assert curves.rows != train(tmp_path / "plain")[1].rows
+
+
 def test_the_control_without_training_keeps_the_random_weights(tmp_path):
     encoder, curves = train(tmp_path, method="none")
     assert same(encoder, build_encoder("resnet18", 8, seed=params().seed))
@@ -112,14 +129,15 @@ def test_the_control_without_training_keeps_the_random_weights(tmp_path):
 
 
 def test_a_single_image_cannot_be_contrasted(tmp_path):
-    with pytest.raises(InputError, match="1 train images: contrastive pretext training needs two of one shape"):
+    with pytest.raises(InputError, match="1 train images: pretext training needs two of one shape"):
         train(tmp_path, sizes=[(32, 64)])
     with pytest.raises(InputError, match="2 train images"):
         train(tmp_path, sizes=[(32, 64), (64, 32)])
 
 
 def test_batches_hold_at_least_two_images_and_differ_by_epoch():
-    seven = PretextTrainee(trainee().model, params(), [(32, 64)] * 7, CPU)
+    toy = trainee()
+    seven = PretextTrainee(toy.model, params(), [(32, 64)] * 7, CPU, toy.quality)
     epochs = [seven.epoch_batches(epoch) for epoch in range(4)]
     assert all(sorted(len(batch) for batch in batches) == [3, 4] for batches in epochs)
     assert epochs[0] == seven.epoch_batches(0)
@@ -165,7 +183,7 @@ def test_collapsed_embeddings_stop_the_run_with_advice(tmp_path, monkeypatch, me
 
     def collapse(self: PretextTrainee, epoch: int) -> None:
         start(self, epoch)
-        projector = self.model.project_place if method == "dense_clusters" else self.model.project_image
+        projector = self.model.clusters.project_place if method == "dense_clusters" else self.model.project_image
         last = projector[3]
         torch.nn.init.zeros_(last.weight)
         torch.nn.init.ones_(last.bias)

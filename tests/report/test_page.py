@@ -10,7 +10,7 @@ from pipeline.report.page import LISTED_FILES, OPEN_SHEETS, build_report
 
 PARAMS = ReportParams(title="A title", regions_per_cluster=3, pyramid_images=2)
 VOID = {"meta", "img", "br", "link", "hr", "input"}
-SECTIONS = ["scores", "gallery", "clusters", "pyramid", "curves", "data", "provenance", "published"]
+SECTIONS = ["scores", "gallery", "clusters", "pyramid", "pretext", "curves", "data", "provenance", "published"]
 
 
 class Page(HTMLParser):

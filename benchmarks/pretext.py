@@ -1,0 +1,183 @@
+"""Measures pretext methods against each other: `python -m benchmarks.pretext --help`.
+
+Every method trains in a temporary clone of the last commit, one after the other. Each result is kept as a record, and
+methods that have one are not run again, so that an interrupted comparison goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from pipeline.errors import ParamsError, PipelineError
+from pipeline.params import parse_params
+from pipeline.params.presets import merge_overrides, read_presets
+from pipeline.report.results import write_record
+from pipeline.yaml_reader import read_yaml
+
+RECORDS = Path("docs/results/pretext")
+# A step's work per image: 3 for a view that is encoded with gradient, 1 without; small views by their area
+WORK = {
+    "dense_clusters": 6.0,
+    "global_dense": 6.0,
+    "simclr": 6.0,
+    "moco": 8.0,
+    "densecl": 8.0,
+    "pixpro": 8.0,
+    "byol": 8.0,
+    "simsiam": 6.0,
+    "barlow": 6.0,
+    "vicreg": 6.0,
+    "dino": 10.7,
+    "simmim": 6.0,
+    "mae": 4.0,
+    "rotation": 15.0,
+    "jigsaw": 5.0,
+    "colorization": 6.0,
+}
+METHODS = ["none", *WORK]
+HEADER = (
+    "| method | epochs | s | image match | place match | effective rank | k-means | linear probe | fs4 |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def plan_epochs(method: str, epochs: int, equal: str) -> int:
+    """Epochs of a method: `epochs` of the default method, or as many as cost the same work."""
+    if equal == "epochs" or method == "none":
+        return epochs
+    return max(1, round(epochs * WORK["dense_clusters"] / WORK[method]))
+
+
+def run_stages(clone: Path, params: dict[str, Any], *stages: str) -> float:
+    """Run stages with these parameters; wall-clock seconds.
+
+    Raises:
+        SystemExit: A stage failed, for the reason that it printed.
+    """
+    (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
+    started = time.monotonic()
+    for stage in stages:
+        code = subprocess.run([sys.executable, "-m", *f"stages.{stage}".split()], cwd=clone, check=False).returncode
+        if code:
+            raise SystemExit(code)
+    return time.monotonic() - started
+
+
+def score(clone: Path) -> dict[str, float]:
+    """Mean over the final clusterings of the evaluated run."""
+    draws = json.loads((clone / "data/evaluation/metrics.json").read_text("utf-8"))["draws"]
+    return {key: draws[key] for key in ("miou_mean", "miou_sd", "pixel_accuracy_mean")}
+
+
+def measure(
+    clone: Path, params: dict[str, Any], method: str, frozen: dict[str, Any], full: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Train one method and score what comes out.
+
+    Args:
+        clone: Where data are prepared already.
+        params: With the method and its epochs.
+        method: Its name.
+        frozen: Overrides under which the frozen features are clustered.
+        full: Overrides of a training of the segmenter on top; None leaves it out.
+
+    Returns:
+        The record.
+    """
+    seconds = run_stages(clone, params, "pretrain")
+    told = json.loads((clone / "data/backbone/pretext.json").read_text("utf-8"))
+    run_stages(clone, merge_overrides(params, frozen), "extract", "cluster", "train", "evaluate")
+    record = {"method": method, "pretrain": params["pretrain"], "seconds": round(seconds, 1), "label_free": told}
+    record["kmeans"] = score(clone)
+    run_stages(clone, merge_overrides(params, {"probe": {"kinds": ["linear"]}}), "probe backbone")
+    probes = json.loads((clone / "data/probe/backbone/probe.json").read_text("utf-8"))["probes"]
+    record["linear"] = probes["linear"]["all"]
+    if full is not None:
+        run_stages(clone, merge_overrides(params, full), "train", "evaluate")
+        record["fs4"] = score(clone)
+    return record
+
+
+def format_table(records: list[dict[str, Any]]) -> str:
+    """The records as Markdown, best frozen features first."""
+    lines = [HEADER]
+    for record in sorted(records, key=lambda record: -record["kmeans"]["miou_mean"]):
+        told = record["label_free"]
+        cells = [
+            f"`{record['method']}`",
+            str(told["epochs"]),
+            f"{record['seconds']:.0f}",
+            *(f"{told[key]:.2f}" if key in told else "–" for key in ("image_match", "place_match")),
+            f"{told['effective_rank']:.1f}" if "effective_rank" in told else "–",
+            _spread(record["kmeans"]),
+            f"{record['linear']['miou']:.1f}",
+            _spread(record["fs4"]) if "fs4" in record else "–",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(scores: dict[str, float]) -> str:
+    return f"{scores['miou_mean']:.1f} ± {scores['miou_sd']:.1f}"
+
+
+def main(
+    name: Annotated[str, typer.Argument(help="What the data are called in the records, as in camvid.")],
+    data: Annotated[
+        str, typer.Option(help="Absolute path of a folder of images and masks; left out: the sample.")
+    ] = "",
+    preset: Annotated[str, typer.Option(help="Presets of the data, as in camvid.")] = "",
+    methods: Annotated[str, typer.Option(help="Methods with blanks between; left out: all but mae.")] = "",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the default method.")] = 25,
+    equal: Annotated[str, typer.Option(help="What is equal: epochs, or work (encoded views).")] = "work",
+    full: Annotated[bool, typer.Option("--full", help="Train the segmenter on top as well.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Apply presets/pretext-METHOD.yaml, too.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of pre-training.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Run methods again that have a record.")] = False,
+) -> None:
+    """Compare pretext methods on the same data; prints the table of all records of NAME."""
+    chosen = methods.split() or [method for method in METHODS if method != "mae"]  # which needs another backbone
+    if unknown := [method for method in chosen if method not in METHODS]:
+        raise ParamsError(f"{unknown[0]}: no such method; there are {', '.join(METHODS)}")
+    if equal not in ("epochs", "work"):
+        raise ParamsError(f"--equal {equal}: give epochs or work")
+    base, frozen = read_yaml(Path("params.yaml")), read_presets(["features"])
+    on_top = read_presets(["fs4"]) if full else None
+    place = {"data": {"source": "folder", "root": data}} if data else {}
+    with tempfile.TemporaryDirectory(prefix="fs4-pretext-") as folder:
+        clone = Path(folder, "clone")
+        prepared = False
+        for method in chosen:
+            suffix = f"-s{seed}" if seed else ""
+            path = RECORDS / f"{name}-{method}{suffix}.json"
+            if path.exists() and not force:
+                continue
+            presets = [*preset.split(), *([f"pretext-{method}"] if published and method in WORK else [])]
+            own = {"pretrain": {"method": method, "epochs": plan_epochs(method, epochs, equal), "seed": seed}}
+            params = merge_overrides(base, read_presets(presets) if presets else {})
+            params = merge_overrides(merge_overrides(params, place), own)
+            parse_params(params)
+            if not prepared:
+                subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+                run_stages(clone, params, "prepare")
+                prepared = True
+            record = measure(clone, params, method, frozen, on_top) | {"data": name, "equal": equal, "seed": seed}
+            write_record(path, record)
+    found = [json.loads(path.read_text("utf-8")) for path in sorted(RECORDS.glob(f"{name}-*.json"))]
+    typer.echo(format_table([record for record in found if record["data"] == name and record["seed"] == seed]))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except PipelineError as error:
+        sys.exit(str(error))

@@ -1,0 +1,61 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline.pretext.dino import Dino, distillation_loss
+from tests.pretext.conftest import settings, tiny_encoder, view_batch
+
+PARAMS = settings(
+    method="dino", channels=8, projection={"hidden": 8, "width": 6}, dino={"prototypes": 7, "extra_views": 2}
+)
+
+
+def test_every_view_learns_from_the_large_views_but_itself():
+    rng = torch.Generator().manual_seed(0)
+    told, targets = torch.randn(4 * 3, 5, generator=rng), torch.randn(2 * 3, 5, generator=rng).softmax(1)
+    total, pairs = 0.0, 0
+    for teacher in range(2):
+        for student in range(4):
+            if student != teacher:
+                for image in range(3):
+                    chances = told[student * 3 + image].double().softmax(0).log()
+                    total -= float(targets[teacher * 3 + image].double() @ chances) / 3
+                pairs += 1
+    assert pairs == 6
+    assert distillation_loss(told, targets).item() == pytest.approx(total / pairs, rel=1e-5)
+
+
+def model() -> Dino:
+    return Dino(tiny_encoder(), PARAMS)
+
+
+def test_the_teacher_is_centred_and_sharpened_and_the_centre_follows():
+    dino, batch = model().eval(), view_batch(3, extra=2)
+    with torch.no_grad():
+        dino.centre.copy_(torch.linspace(-0.1, 0.1, 7))
+        found = dino(batch)
+        views = [*batch.views, *(extra.view for extra in batch.extra)]
+        scores = []
+        for view in views:
+            rows = dino.head.project(dino.encoder.backbone(view)[-1].mean((2, 3)))
+            scores.append(F.normalize(rows, dim=1) @ F.normalize(dino.head.prototypes, dim=1).T)
+        targets = torch.cat([((score - dino.centre) / 0.04).softmax(1) for score in scores[:2]])
+        expected = distillation_loss(torch.cat(scores) / 0.1, targets)
+    assert found["method_loss"].item() == pytest.approx(expected.item(), rel=1e-3)
+    entropy = -(targets * targets.log()).sum(1).mean() / math.log(7)
+    assert found["teacher_entropy"].item() == pytest.approx(entropy.item(), rel=1e-3)
+    before = dino.centre.clone()
+    dino.train()
+    dino(batch)
+    assert 0 < (dino.centre - before).abs().max() < 0.2
+
+
+def test_the_teacher_starts_as_the_student_and_follows_it():
+    dino = model().train()
+    with torch.no_grad():
+        dino.head.prototypes.add_(1.0)
+    dino(view_batch(3, extra=2))
+    moved = dino.slow_head.module.prototypes - (dino.head.prototypes - 1.0)
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.01), atol=1e-5, rtol=0)
