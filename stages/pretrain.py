@@ -1,5 +1,6 @@
 """Trains the backbone and its decoder without labels, from random weights or those of a file."""
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def pretrain(stage: Stage) -> None:
     params = stage.params.pretrain
     load = partial(load_batches, dataset, workers=stage.run.workers)
     quality = ViewQuality(params, dataset.sizes, load)
-    start = build_start(params, stage.log)
+    start = build_start(params, stage.log, None if table.bands is None else asdict(table.bands))
     curves = Curves(LIVE / f"{stage.name}.csv")
     encoder = pretrain_encoder(
         params,

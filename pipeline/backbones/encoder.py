@@ -12,6 +12,7 @@ from torch import nn
 from pipeline.backbones.backbone import Backbone
 from pipeline.backbones.convnext import build_convnext_tiny
 from pipeline.backbones.decoder import build_decoder
+from pipeline.backbones.inputs import fit_stem
 from pipeline.backbones.resnet import build_resnet18, build_resnet50
 from pipeline.backbones.vit import VitFeatures, build_vit_small
 from pipeline.errors import InputError
@@ -74,7 +75,14 @@ class Encoder(nn.Module):
         return names.index(source)
 
 
-def build_encoder(backbone: str, channels: int, seed: int, vit_features: VitFeatures = "token") -> Encoder:
+def build_encoder(
+    backbone: str,
+    channels: int,
+    seed: int,
+    vit_features: VitFeatures = "token",
+    *,
+    inputs: dict[str, Any] | None = None,
+) -> Encoder:
     """Build a network with random weights.
 
     Args:
@@ -82,6 +90,7 @@ def build_encoder(backbone: str, channels: int, seed: int, vit_features: VitFeat
         channels: D, channels of the decoder's map.
         seed: Seed of the weights; torch's global generator is left as it was.
         vit_features: What the map of a ViT holds; other backbones have no use for it.
+        inputs: For images of other channels than RGB their scale and statistics, of which `mean` and `std` are used.
 
     Raises:
         InputError: A ViT is asked for, and timm is not installed.
@@ -90,8 +99,10 @@ def build_encoder(backbone: str, channels: int, seed: int, vit_features: VitFeat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = build_vit_small(patch, vit_features) if patch else BACKBONES[backbone]()
+        if inputs:
+            fit_stem(body, inputs["mean"], inputs["std"])
         decoder = build_decoder(body.widths, body.strides, channels)
-    architecture = {"backbone": backbone, "channels": channels}
+    architecture = {"backbone": backbone, "channels": channels} | ({"inputs": inputs} if inputs else {})
     return Encoder(body, decoder, architecture | ({"vit_features": vit_features} if patch else {}))
 
 

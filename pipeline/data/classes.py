@@ -95,31 +95,63 @@ def _parse(path: Path, content: dict[str, Any]) -> ClassList:
     )
 
 
-def default_classes(ids: Iterable[int]) -> ClassList:
+def default_classes(ids: Iterable[int], ignore_index: int = DEFAULT_IGNORE_INDEX) -> ClassList:
     """Name the classes of a folder without `classes.json` after the values of its masks.
 
     Args:
-        ids: the values that occur in the masks, 0..255; 255 means unlabelled.
+        ids: the values that occur in the masks, 0..255.
+        ignore_index: the one among them that means unlabelled.
 
     Returns:
-        Classes `class 0` to `class C-1`, where C - 1 is the largest value; values in between that do not
-        occur are classes too, since an id is a row of the confusion matrix.
+        Classes `class 0`, `class 1`… up to the largest value; values in between that do not occur are classes too,
+        since an id is a row of the confusion matrix. The ignored value is none, and the ids of those above it are one
+        less than their values.
 
     Raises:
         InputError: when no value is a class.
     """
-    found = {int(i) for i in ids} - {DEFAULT_IGNORE_INDEX}
+    found = {int(i) for i in ids} - {ignore_index}
     if not found:
         raise InputError(
-            f"nothing to evaluate: the masks hold no value but {DEFAULT_IGNORE_INDEX}, that is, unlabelled; "
+            f"nothing to evaluate: the masks hold no value but {ignore_index}, that is, unlabelled; "
             "correct the masks, or remove them to evaluate without labels"
         )
     if min(found) < 0 or max(found) > _LARGEST_ID:
         raise InputError(
             f"mask values {min(found)}..{max(found)} do not fit 0..{_LARGEST_ID}; save the masks as 8-bit indices"
         )
-    names = tuple(f"class {i}" for i in range(max(found) + 1))
-    return ClassList(names=names, kinds=None, ignore_index=DEFAULT_IGNORE_INDEX)
+    values = [i for i in range(max(found) + 1) if i != ignore_index]
+    names = tuple(f"class {i}" for i in values)
+    if ignore_index > max(found):
+        return ClassList(names=names, kinds=None, ignore_index=ignore_index)
+    table = {str(value): i for i, value in enumerate(values)} | {str(ignore_index): None}
+    mask_ids = parse_mask_ids(table, len(names), DEFAULT_IGNORE_INDEX, "data.ignore_index")
+    return ClassList(names=names, kinds=None, ignore_index=DEFAULT_IGNORE_INDEX, mask_ids=mask_ids)
+
+
+def state_ignored(text: str, ignore_index: int, name: str) -> str:
+    """Say in the text of a `classes.json` which value of the masks is ignored, unless it says so itself.
+
+    Args:
+        text: the valid text.
+        ignore_index: key `data.ignore_index`.
+        name: what messages call the file.
+
+    Raises:
+        InputError: the value is a class there.
+    """
+    content = _decode_json(Path(name), text.lstrip("\ufeff"))
+    if ignore_index == DEFAULT_IGNORE_INDEX or "ignore_index" in content:
+        return text
+    table = content.get("mask_ids") or {str(entry["id"]): entry["id"] for entry in content["classes"]}
+    known = table.setdefault(str(ignore_index), None)
+    if known is not None:
+        of_class = next(entry["name"] for entry in content["classes"] if entry["id"] == known)
+        raise InputError(
+            f"data.ignore_index: {ignore_index} is the mask value of the class {_shown(of_class)} in {name}; give "
+            'another value, or say there with "mask_ids" what the values mean'
+        )
+    return json.dumps(content | {"mask_ids": table}, ensure_ascii=False, indent=1) + "\n"
 
 
 def _read_text(path: Path) -> str:

@@ -78,20 +78,27 @@ def to_frame(image: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
     """Bring an image into its frame, antialiased (Pillow's bilinear filter); small images are enlarged.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: uint8 (H, W, C).
         frame: How to frame.
 
     Returns:
-        uint8 (3, h, w) of the size that `frame_size` tells.
+        uint8 (C, h, w) of the size that `frame_size` tells.
     """
     height, width = image.shape[:2]
     h, w = frame_size(width, height, frame)
     left, top, right, bottom = frame_box(width, height, frame)
     x, y = int(left), int(top)
     # cut first: an image of 1 x 10000 pixels must not be enlarged as a whole
-    part = Image.fromarray(np.ascontiguousarray(image[y : math.ceil(bottom), x : math.ceil(right)]))
-    framed = part.resize((w, h), Image.Resampling.BILINEAR, box=(0.0, 0.0, right - left, bottom - top))
-    return np.ascontiguousarray(np.asarray(framed).transpose(2, 0, 1))  # (3, h, w)
+    part = image[y : math.ceil(bottom), x : math.ceil(right)]
+    box = (0.0, 0.0, right - left, bottom - top)
+
+    def resized(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        framed = Image.fromarray(np.ascontiguousarray(pixels)).resize((w, h), Image.Resampling.BILINEAR, box=box)
+        return np.asarray(framed)
+
+    if image.shape[2] != 3:  # Pillow knows no such images
+        return np.stack([resized(part[..., channel]) for channel in range(image.shape[2])])  # (C, h, w)
+    return np.ascontiguousarray(resized(part).transpose(2, 0, 1))  # (3, h, w)
 
 
 def mask_to_frame(mask: np.ndarray, frame: Frame) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Turns the bytes of any image file into RGB, or refuses them with a reason."""
+"""Turns the bytes of an image file into RGB, or refuses them with a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")  # closed: Pillow's other readers may start programs
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".npy")
 
 _UNTURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,7 +63,7 @@ def decode_image(data: bytes, *, max_pixels: int, min_side: int) -> NDArray[np.u
             if min(width, height) < min_side:
                 raise BadImage(f"too small ({width} x {height}, shorter side below {min_side})")
             image.load()
-            return _to_rgb(_turn_upright(image))
+            return _to_rgb(turn_upright(image))
     except BadImage:
         raise
     except UnidentifiedImageError:
@@ -77,13 +77,20 @@ def decode_image(data: bytes, *, max_pixels: int, min_side: int) -> NDArray[np.u
         raise BadImage(f"damaged ({type(error).__name__}: {text})") from None
 
 
-def _turn_upright(image: Image.Image) -> Image.Image:
-    # not `ImageOps.exif_transpose`: it also rewrites the metadata, and fails where those are damaged
+def read_orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none, or the metadata are damaged."""
     try:
         orientation = image.getexif().get(Base.Orientation, 1)
     except Exception:  # damaged metadata, whole picture
-        return image
-    return image.transpose(_UNTURN[orientation]) if orientation in _UNTURN else image
+        return 1
+    return orientation if orientation in _UNTURN else 1
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation."""
+    # not `ImageOps.exif_transpose`: it also rewrites the metadata, and fails where those are damaged
+    orientation = read_orientation(image)
+    return image if orientation == 1 else image.transpose(_UNTURN[orientation])
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -53,14 +53,14 @@ class FrameDataset(Dataset[torch.Tensor]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        """The frame of one image, uint8 (3, h, w), the caller's own.
+        """The frame of one image, uint8 (C, h, w), the caller's own.
 
         Raises:
             InputError: The file is gone or is not the one that `prepare` saw.
         """
         if (held := self._cache.get(index)) is not None:
             return held.clone()
-        frame = torch.from_numpy(read_frame(self.rows[index], self._table))  # (3, h, w)
+        frame = torch.from_numpy(read_frame(self.rows[index], self._table))  # (C, h, w)
         self.keep(index, frame)
         return frame
 
@@ -141,7 +141,7 @@ def load_batches(dataset: FrameDataset, batches: list[list[int]], *, workers: in
             any number.
 
     Yields:
-        The indices of a batch, and its frames, uint8 (B, 3, h, w).
+        The indices of a batch, and its frames, uint8 (B, C, h, w).
 
     Raises:
         InputError: See `FrameDataset`.
@@ -221,13 +221,13 @@ def _worker_context() -> multiprocessing.context.BaseContext:
 
 
 def _stack(dataset: FrameDataset, batch: list[int]) -> torch.Tensor:
-    return torch.stack([dataset[index] for index in batch])  # (B, 3, h, w)
+    return torch.stack([dataset[index] for index in batch])  # (B, C, h, w)
 
 
 def _collate(frames: list[torch.Tensor | PipelineError]) -> torch.Tensor | PipelineError:
     errors = [frame for frame in frames if isinstance(frame, PipelineError)]
     tensors = [frame for frame in frames if isinstance(frame, torch.Tensor)]
-    return errors[0] if errors else torch.stack(tensors)  # (B, 3, h, w)
+    return errors[0] if errors else torch.stack(tensors)  # (B, C, h, w)
 
 
 def _ignore_interrupt(worker: int) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.bands import Bands
+from pipeline.data.classes import DEFAULT_IGNORE_INDEX
 from pipeline.data.frames import Frame
 from pipeline.errors import InputError
 
@@ -62,12 +64,19 @@ class ImageTable:
         frame: The frame in which every later stage sees them.
         max_pixels: Bounds that the images were decoded with; likewise `min_side`.
         min_side: See `max_pixels`.
+        bands: How other channels than RGB are scaled; None for RGB.
     """
 
     rows: list[ImageRow]
     frame: Frame
     max_pixels: int
     min_side: int
+    bands: Bands | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of every image."""
+        return 3 if self.bands is None else self.bands.channels
 
     @property
     def splits(self) -> list[str]:
@@ -97,16 +106,24 @@ class TruthRow:
 
 @dataclass(frozen=True)
 class TruthTable:
-    """All masks, sorted by (split, image_id), and the text of `classes.json` if there is one."""
+    """All masks, sorted by (split, image_id).
+
+    Attributes:
+        rows: One for each usable image that has a mask.
+        classes_text: The text of `classes.json` if there is one.
+        ignore_index: Where there is none, the value in the masks that means unlabelled.
+    """
 
     rows: list[TruthRow]
     classes_text: str | None
+    ignore_index: int = DEFAULT_IGNORE_INDEX
 
 
 def write_images(path: Path, table: ImageTable) -> None:
     """Write `images.parquet`; the rows are sorted, so their order does not matter."""
     limits = {"max_pixels": table.max_pixels, "min_side": table.min_side}
-    frame = {**asdict(table.frame), **limits}
+    bands = {} if table.bands is None else {"bands": asdict(table.bands)}
+    frame = {**asdict(table.frame), **limits, **bands}
     _write(path, _IMAGE_SCHEMA, table.rows, {"frame": json.dumps(frame, sort_keys=True)})
 
 
@@ -120,8 +137,9 @@ def read_images(path: Path) -> ImageTable:
     try:
         noted = json.loads(metadata[b"frame"])
         frame = Frame(noted["resize"], noted["crop"], noted["crop_size"])
+        bands = Bands.from_notes(noted["bands"]) if "bands" in noted else None
         return ImageTable(
-            [ImageRow(*values) for values in columns], frame, int(noted["max_pixels"]), int(noted["min_side"])
+            [ImageRow(*values) for values in columns], frame, int(noted["max_pixels"]), int(noted["min_side"]), bands
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _unusable(path, f"its frame is not noted as expected ({error!r})") from None
@@ -130,6 +148,8 @@ def read_images(path: Path) -> ImageTable:
 def write_truth(path: Path, table: TruthTable) -> None:
     """Write `truth.parquet`, also when it has no rows; the rows are sorted, so their order does not matter."""
     metadata = {} if table.classes_text is None else {"classes": table.classes_text}
+    if table.ignore_index != DEFAULT_IGNORE_INDEX:
+        metadata["ignore_index"] = str(table.ignore_index)
     _write(path, _TRUTH_SCHEMA, table.rows, metadata)
 
 
@@ -141,7 +161,8 @@ def read_truth(path: Path) -> TruthTable:
     """
     columns, metadata = _read(path, _TRUTH_SCHEMA)
     text = metadata.get(b"classes")
-    return TruthTable([TruthRow(*values) for values in columns], None if text is None else text.decode())
+    ignore_index = int(metadata.get(b"ignore_index", DEFAULT_IGNORE_INDEX))
+    return TruthTable([TruthRow(*values) for values in columns], None if text is None else text.decode(), ignore_index)
 
 
 def _write(path: Path, schema: pa.Schema, rows: Sequence[ImageRow | TruthRow], metadata: dict) -> None:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline.data.bands import BandsCensus
 from pipeline.data.frames import Frame
-from pipeline.data.images import BadImage, decode_image
+from pipeline.data.images import BadImage
 from pipeline.data.manifest import OK, ImageRow, ImageTable, TruthRow, TruthTable, write_images, write_truth
-from pipeline.data.sources.folder import check_mask
+from pipeline.data.pixels import decode_pixels
 from pipeline.data.sources.listing import SourceImage
+from pipeline.data.sources.masks import check_source_mask
 from pipeline.data.sources.registry import list_source
-from pipeline.data.sources.tiles import check_tile_mask, cut_tiles
+from pipeline.data.sources.tiles import cut_tiles
 from pipeline.data.windows import mark_window
 from pipeline.errors import InputError, ParamsError
 from pipeline.params import DataParams
@@ -68,7 +70,8 @@ def prepare_images(params: DataParams, out: Path, *, final: Path, threads: int) 
 
     Raises:
         ParamsError: `data.root` leaves the project.
-        InputError: No usable train image, too many unusable ones, or a mask that does not fit its image.
+        InputError: No usable train image, too many unusable ones, a mask that does not fit its image, or values of
+            several types.
     """
     root = out if params.source == "scenes" else resolve_root(params.root)
     if params.source == "scenes":
@@ -78,17 +81,20 @@ def prepare_images(params: DataParams, out: Path, *, final: Path, threads: int) 
         size = params.scenes
         generate_scenes(out, train=size.train, val=size.val, height=size.height, width=size.width, seed=params.seed)
     found, classes_text = list_source(params, root)
-    sources = cut_tiles(draw_images(found, params.limit, params.seed), out / "images", params.max_pixels)
+    sources = cut_tiles(draw_images(found, params.limit, params.seed), out / "tiles", params)
+    census = None if params.channels == 3 else BandsCensus(params.channels, len(sources), params.seed)
 
     def record(path: Path) -> str:
         return (final / path.relative_to(out) if path.is_relative_to(out) else path).as_posix()
 
     def inspect(source: SourceImage) -> ImageRow:
-        return inspect_image(source, record(source.path), params.max_pixels, params.min_side)
+        return inspect_image(source, record(source.path), params, census)
 
     rows = list(_in_threads(inspect, sources, threads))
     _judge(rows, root, params.max_bad_fraction)
-    table = ImageTable(rows, Frame(params.resize, params.crop, params.crop_size), params.max_pixels, params.min_side)
+    frame = Frame(params.resize, params.crop, params.crop_size)
+    bands = None if census is None else census.finish()
+    table = ImageTable(rows, frame, params.max_pixels, params.min_side, bands)
     write_images(out / "images.parquet", table)
 
     def digest_mask(pair: tuple[Path, tuple[SourceImage, ImageRow]]) -> tuple[Path, str]:
@@ -97,10 +103,7 @@ def prepare_images(params: DataParams, out: Path, *, final: Path, threads: int) 
             data = mask.read_bytes()
         except OSError as error:
             raise InputError(f"{mask}: cannot be read ({error.strerror}); make it readable or remove it") from None
-        if source.window:
-            check_tile_mask(mask, data, source.window)
-        else:
-            check_mask(mask, data, source.path, row.width, row.height)
+        check_source_mask(source, data, (row.width, row.height))
         return mask, hashlib.sha256(data).hexdigest()
 
     pairs = [(source, row) for source, row in zip(sources, rows, strict=True) if row.verdict == OK and source.mask_path]
@@ -112,7 +115,7 @@ def prepare_images(params: DataParams, out: Path, *, final: Path, threads: int) 
         for source, row in pairs
         if (mask := source.mask_path)
     ]
-    truth = TruthTable(truth_rows, classes_text)
+    truth = TruthTable(truth_rows, classes_text, params.ignore_index)
     write_truth(out / "truth.parquet", truth)
 
     leaked = table.find_leaked()
@@ -174,8 +177,14 @@ def draw_images(sources: list[SourceImage], limit: int, seed: int) -> list[Sourc
     return sorted(drawn, key=lambda source: source.image_id)
 
 
-def inspect_image(source: SourceImage, recorded: str, max_pixels: int, min_side: int) -> ImageRow:
+def inspect_image(source: SourceImage, recorded: str, params: DataParams, census: BandsCensus | None) -> ImageRow:
     """Read, hash and decode one image.
+
+    Args:
+        source: The image.
+        recorded: Its path, as later stages open it.
+        params: Group `data`.
+        census: Gets the values of channels other than RGB.
 
     Returns:
         Its row for `images.parquet`; the verdict of an unusable image is the reason.
@@ -185,7 +194,10 @@ def inspect_image(source: SourceImage, recorded: str, max_pixels: int, min_side:
     try:
         data = source.path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        height, width = decode_image(data, max_pixels=max_pixels, min_side=min_side).shape[:2]
+        pixels = decode_pixels(data, channels=params.channels, max_pixels=params.max_pixels, min_side=params.min_side)
+        height, width = pixels.shape[:2]
+        if census is not None:
+            census.add(source.image_id, pixels, train=source.split == "train")
         verdict = OK
     except OSError as error:
         verdict = f"unreadable ({error.strerror})"

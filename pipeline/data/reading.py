@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.frames import to_frame
-from pipeline.data.images import BadImage, decode_image
+from pipeline.data.images import BadImage
 from pipeline.data.manifest import ImageRow, ImageTable
+from pipeline.data.pixels import decode_pixels
 from pipeline.errors import InputError
 
 
@@ -22,7 +23,7 @@ def read_frame(row: ImageRow, table: ImageTable) -> NDArray[np.uint8]:
         table: Says how to decode and to frame.
 
     Returns:
-        uint8 (3, h, w).
+        uint8 (C, h, w); C is 3 for RGB, else `data.channels`.
 
     Raises:
         InputError: The file is gone or is not the one that `prepare` saw.
@@ -35,7 +36,7 @@ def read_frame(row: ImageRow, table: ImageTable) -> NDArray[np.uint8]:
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise InputError(f"{row.path}: the file has changed since prepare; {mend}")
     try:
-        image = decode_image(data, max_pixels=table.max_pixels, min_side=table.min_side)
+        image = decode_pixels(data, channels=table.channels, max_pixels=table.max_pixels, min_side=table.min_side)
     except BadImage as error:  # prepare could decode the same bytes, with another version of Pillow
         raise InputError(f"{row.path}: {error}, unlike at prepare; run `dvc repro --force`") from None
-    return to_frame(image, table.frame)
+    return to_frame(image if table.bands is None else table.bands.scale(image), table.frame)

@@ -2,6 +2,7 @@
 
 Every random number comes from (seed, epoch, image), so that a view can be replayed. Brightness, contrast,
 saturation, hue and grayscale are all linear in the colours of a pixel, so each image's chain of them is one 3x4 matrix.
+Channels other than RGB have no saturation, hue or gray; brightness and contrast are the same for all of an image.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
     """Bring colours to the scale that the networks take.
 
     Args:
-        images: (B, 3, H, W), uint8 in 0..255 or float in 0..1.
+        images: (B, C, H, W), uint8 in 0..255 or float in 0..1.
 
     Returns:
-        float32 (B, 3, H, W), about zero mean and unit variance.
+        float32 (B, C, H, W): RGB of about zero mean and unit variance; others in 0..1, which networks of such channels
+        standardise themselves, by statistics of the train images.
     """
     if images.dtype == torch.uint8:
         images = images.float() / 255.0
+    if images.shape[1] != 3:
+        return images.contiguous(memory_format=torch.channels_last)
     mean = torch.tensor(MEAN, device=images.device)[:, None, None]
     std = torch.tensor(STD, device=images.device)[:, None, None]
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -121,13 +125,18 @@ def apply_photometric(images: torch.Tensor, change: Photometric) -> torch.Tensor
     """Change the colours of a batch.
 
     Args:
-        images: float32 (B, 3, H, W) in 0..1.
-        change: One change per image.
+        images: float32 (B, C, H, W) in 0..1.
+        change: One change per image. Where C is not 3, its saturation, hue and gray are left out, and contrast pulls
+            the channels towards the mean of all of them.
 
     Returns:
-        float32 (B, 3, H, W) in 0..1.
+        float32 (B, C, H, W) in 0..1.
     """
-    B, _, H, W = images.shape
+    B, C, H, W = images.shape
+    if C != 3:
+        bright = images * _each(change.brightness, images)
+        mean = bright.mean((1, 2, 3), keepdim=True)
+        return _blur((mean + (bright - mean) * _each(change.contrast, images)).clamp_(0, 1), change.blur)
     matrices = colour_matrices(change, images.mean((2, 3)))
     flat = torch.baddbmm(matrices[:, :, 3:], matrices[:, :, :3], images.reshape(B, 3, H * W))
     return _blur(flat.view(B, 3, H, W).clamp_(0, 1), change.blur)
@@ -243,6 +252,10 @@ def apply_geometric(maps: torch.Tensor, change: Geometric, size: tuple[int, int]
     affine[:, 0, 2], affine[:, 1, 2] = x0 + x1 - 1, y0 + y1 - 1
     grid = F.affine_grid(affine.to(maps.device), [B, C, *size], align_corners=False)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _each(factors: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    return factors.to(images.device)[:, None, None, None]
 
 
 def _hue_turns(turn: torch.Tensor) -> torch.Tensor:

@@ -67,7 +67,11 @@ def measure_rates(params: Params, size: tuple[int, int], decode: float) -> Rates
     from pipeline.segmentation.model import build_segmenter
 
     device = resolve_device(params.run)
-    encoder = build_encoder(params.pretrain.backbone, params.pretrain.channels, 0, params.pretrain.vit_features)
+    channels = params.data.channels
+    inputs = None if channels == 3 else {"mean": [0.5] * channels, "std": [0.25] * channels}
+    encoder = build_encoder(
+        params.pretrain.backbone, params.pretrain.channels, 0, params.pretrain.vit_features, inputs=inputs
+    )
     train = params.train
     segmenter = build_segmenter(
         encoder.architecture,
@@ -81,7 +85,8 @@ def measure_rates(params: Params, size: tuple[int, int], decode: float) -> Rates
     threads = torch.get_num_threads()
 
     def timed(network: Callable[[torch.Tensor], torch.Tensor], side: tuple[int, int], batch: int, grad: bool) -> float:
-        images = torch.rand(min(batch, TIMED), 3, *side, device=device).contiguous(memory_format=torch.channels_last)
+        images = torch.rand(min(batch, TIMED), channels, *side, device=device)
+        images = images.contiguous(memory_format=torch.channels_last)
         taken = []
         for _ in range(STEPS):
             wall, processor = time.perf_counter(), time.process_time()
@@ -117,7 +122,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
 
     Args:
         params: All parameters.
-        images: Usable images, after `data.limit`.
+        images: Usable images or tiles, after `data.limit`.
         train_images: Those of split train.
         size: (h, w) of a typical frame, in pixels.
         rates: Seconds per image.
@@ -129,8 +134,9 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
     dimension = min(params.extract.pca or rates.dimension, rates.dimension)
     cells = sum(level**2 for level in params.extract.levels)
     features = images * cells * (2.0 * dimension + 24)  # 16-bit vectors and their boxes
-    cache = min(params.run.cache_mb * 1e6, 3.0 * images * pixels)
-    kept = cache / max(3.0 * images * pixels, 1.0)  # share of the frames that is decoded once
+    frames = float(params.data.channels * images * pixels)
+    cache = min(params.run.cache_mb * 1e6, frames)
+    kept = cache / max(frames, 1.0)  # share of the frames that is decoded once
     train = params.train
 
     def passes(count: int, epochs: int) -> float:

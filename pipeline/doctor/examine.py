@@ -39,7 +39,7 @@ def examine_data(root: Path, source: str, params: Params) -> tuple[str, bool]:
         survey = survey_source(data, root)
     except InputError as error:
         return "\n".join([*lines, _line("problem", str(error))]), False
-    lines += [*_describe_splits(survey), *_describe_masks(survey)]
+    lines += [*_describe_splits(survey), *_describe_pixels(survey, data), *_describe_masks(survey)]
     lines += [_line("problem", problem) for problem in survey.problems[:SHOWN]]
     if len(survey.problems) > SHOWN:
         lines.append(_line("problem", f"... and {len(survey.problems) - SHOWN} more"))
@@ -67,6 +67,32 @@ def _describe_splits(survey: Survey) -> Iterable[str]:
     for split in sorted({image.split for image in survey.images}):
         images, masks = survey.count(split)
         yield _line(f"split {split}", f"{images} images, {masks} with masks")
+
+
+def _describe_pixels(survey: Survey, data: DataParams) -> Iterable[str]:
+    if survey.tiled:
+        side = data.tile or SOURCES[data.source].tile
+        yield _line(
+            "tiles",
+            f"{sum(image.window is not None for image in survey.images)} of {side} px, {data.tile_overlap} px of it "
+            f"shared with neighbours, from {survey.tiled} images; the figures above and below count tiles",
+        )
+    if survey.channels:
+        found = ", ".join(f"{count} in {files} files" for count, files in sorted(survey.channels.items()))
+        read = "read as RGB" if data.channels == 3 else f"expected are {data.channels}"
+        yield _line("channels", f"{found} of a random sample; {read} (data.channels)")
+    many = [count for count in survey.channels if count > 3]
+    if data.channels == 3 and many:
+        yield _line(
+            "",
+            f"as RGB a fourth channel is taken for transparency, and more are refused; if they are bands, set "
+            f"data.channels to {max(many)}",
+        )
+    if survey.bands and survey.bands.values != "uint8":
+        low, high = ", ".join(f"{v:.4g}" for v in survey.bands.low), ", ".join(f"{v:.4g}" for v in survey.bands.high)
+        yield _line(
+            "values", f"{survey.bands.values}, about {low} to {high}; beyond that they are clipped, as prepare decides"
+        )
 
 
 def _describe_masks(survey: Survey) -> Iterable[str]:

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.data.bands import Bands, BandsCensus
 from pipeline.data.frames import Frame, frame_size, to_frame
-from pipeline.data.images import BadImage, decode_image
+from pipeline.data.images import BadImage
 from pipeline.data.manifest import OK, ImageRow, ImageTable, TruthRow, TruthTable
-from pipeline.data.sources.folder import check_mask
+from pipeline.data.pixels import count_channels, decode_pixels
 from pipeline.data.sources.listing import SourceImage
+from pipeline.data.sources.masks import check_source_mask
 from pipeline.data.sources.registry import SOURCES, list_source
-from pipeline.data.sources.tiles import check_tile_mask
 from pipeline.data.windows import mark_window
 from pipeline.errors import InputError
 from pipeline.evaluation.truth import GroundTruth
@@ -40,6 +41,8 @@ class Survey:
         pixels: Counted pixels of the sampled masks, by class name; empty without masks.
         ignored: Ignored pixels of them.
         masks: Masks that were read.
+        channels: How many of the sampled files have how many channels.
+        bands: Values of channels other than RGB, as the sample has them; None for RGB.
     """
 
     images: list[SourceImage]
@@ -50,11 +53,18 @@ class Survey:
     pixels: dict[str, int] = field(default_factory=dict)
     ignored: int = 0
     masks: int = 0
+    channels: Counter[int] = field(default_factory=Counter)
+    bands: Bands | None = None
 
     def count(self, split: str | None = None) -> tuple[int, int]:
         """Images, and images with masks, of a split or of all."""
         chosen = [image for image in self.images if split in (None, image.split)]
         return len(chosen), sum(image.mask_path is not None for image in chosen)
+
+    @property
+    def tiled(self) -> int:
+        """Files that are cut into tiles."""
+        return len({image.path for image in self.images if image.window})
 
 
 class _Opened(NamedTuple):
@@ -81,26 +91,37 @@ def survey_source(data: DataParams, root: Path) -> Survey:
     images, text = list_source(data, root)
     survey = Survey(images)
     order = generator(0, "doctor").permutation(len(images))[:SAMPLE]
-    opened = [found for index in sorted(order) if (found := _open(images[index], data, survey))]
+    census = None if data.channels == 3 else BandsCensus(data.channels, SAMPLE, 0)
+    opened = [found for index in sorted(order) if (found := _open(images[index], data, survey, census))]
+    if census is not None and opened:
+        try:
+            survey.bands = census.finish()
+        except InputError as error:
+            survey.problems.append(str(error))
     frame = Frame(data.resize, data.crop, data.crop_size)
     table = ImageTable([found.row for found in opened], frame, data.max_pixels, data.min_side)
     survey.sizes = [frame_size(row.width, row.height, frame) for row in table.rows]
     survey.seconds /= max(len(opened), 1)
-    _count_classes(survey, table, TruthTable([found.truth for found in opened if found.truth], text))
+    _count_classes(survey, table, TruthTable([found.truth for found in opened if found.truth], text, data.ignore_index))
     if not survey.count("train")[0]:
         survey.problems.append("there is no image of split train, from which everything is learned")
     return survey
 
 
-def _open(image: SourceImage, data: DataParams, survey: Survey) -> _Opened | None:
+def _open(image: SourceImage, data: DataParams, survey: Survey, census: BandsCensus | None) -> _Opened | None:
     started = time.thread_time()
     window = image.window
     try:
         content = image.path.read_bytes()
-        pixels = decode_image(content, max_pixels=data.max_pixels, min_side=data.min_side)
+        if channels := count_channels(content):
+            survey.channels[channels] += 1
+        pixels = decode_pixels(content, channels=data.channels, max_pixels=data.max_pixels, min_side=data.min_side)
         if window:
             pixels = pixels[window.y : window.y + window.height, window.x : window.x + window.width]
-        to_frame(pixels, Frame(data.resize, data.crop, data.crop_size))
+        if census is not None:
+            census.add(image.image_id, pixels, train=True)
+        levels = pixels if census is None else np.zeros(pixels.shape, np.uint8)  # the scale is not known yet
+        to_frame(levels, Frame(data.resize, data.crop, data.crop_size))
     except (OSError, BadImage) as error:
         survey.problems.append(f"{image.path}: {error}")
         return None
@@ -111,10 +132,7 @@ def _open(image: SourceImage, data: DataParams, survey: Survey) -> _Opened | Non
     if image.mask_path:
         try:
             mask = image.mask_path.read_bytes()
-            if window:
-                check_tile_mask(image.mask_path, mask, window)
-            else:
-                check_mask(image.mask_path, mask, image.path, width, height)
+            check_source_mask(image, mask, (width, height))
             marked = mark_window(str(image.mask_path), window)
             truth = TruthRow(image.image_id, image.split, marked, hashlib.sha256(mask).hexdigest())
         except (OSError, InputError) as error:

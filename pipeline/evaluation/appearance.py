@@ -44,20 +44,26 @@ def appearance_features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Describe every pixel by its blurred colour, its texture and its place.
 
     Args:
-        image: sRGB of shape (3, H, W), uint8.
+        image: sRGB of shape (3, H, W), uint8; or another number of channels C.
 
     Returns:
         Features of shape (H * W, 6), float32, in row order: blurred L*, a*, b*; the blurred gradient
-        magnitude of L*; x and y in [-1, 1], whatever the size of the image.
+        magnitude of L*; x and y in [-1, 1], whatever the size of the image. Of shape (H * W, C + 3) for other channels:
+        these stand in place of L*, a* and b*, in [0, 100], and the gradient is that of their mean.
     """
     height, width = image.shape[1:]
-    lab = rgb_to_lab(image)
-    gradient = ndimage.gaussian_gradient_magnitude(lab[0], sigma=_GRADIENT_SIGMA, mode="nearest")
+    if len(image) == 3:
+        colours = rgb_to_lab(image)
+        light = colours[0]
+    else:
+        colours = image * np.float32(100 / 255)
+        light = colours.mean(axis=0)
+    gradient = ndimage.gaussian_gradient_magnitude(light, sigma=_GRADIENT_SIGMA, mode="nearest")
     sigma = _BLUR * min(height, width)
-    look = ndimage.gaussian_filter(np.stack([*lab, gradient]), sigma=(0, sigma, sigma), mode="nearest")
+    look = ndimage.gaussian_filter(np.stack([*colours, gradient]), sigma=(0, sigma, sigma), mode="nearest")
     x = np.broadcast_to(_places(width)[None, :], (height, width))
     y = np.broadcast_to(_places(height)[:, None], (height, width))
-    return np.stack([*look, x, y], axis=-1).reshape(-1, 6).astype(np.float32)
+    return np.stack([*look, x, y], axis=-1).reshape(height * width, -1).astype(np.float32)
 
 
 def _linear_levels() -> NDArray[np.float32]:

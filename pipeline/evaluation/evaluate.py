@@ -26,6 +26,7 @@ from pipeline.evaluation.truth import GroundTruth
 from pipeline.params import EvaluateParams
 from pipeline.runtime.artifacts import write_json
 
+TILES_NOTE = "what several tiles show is scored once, in the tile where it lies further from the border"
 FLOOR_PIXELS = 100_000  # sample that the colour and position k-means is fitted on
 Segmented = Iterable[tuple[int, Any, np.ndarray, Sequence[np.ndarray], np.ndarray | None]]
 
@@ -209,6 +210,7 @@ def _score(
         "matched_on": match_split,
         "checkpoint_rule": "the last epoch; none is chosen on labels",
         "frame": describe_frame(table.frame),
+        **({"tiles": TILES_NOTE} if truth.tiled else {}),
         "labels": "read by this stage for the first time",
         "colour_position_kmeans": floors.describe(),
     }

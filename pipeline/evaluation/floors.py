@@ -18,7 +18,7 @@ from pipeline.evaluation.metrics import score
 from pipeline.runtime.randomness import generator
 
 POSITION_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
-_POSITION_COLUMNS = slice(4, 6)
+_POSITION_COLUMNS = slice(-2, None)
 _ITERATIONS = 50
 
 Frame = tuple[NDArray[np.uint8], NDArray[np.integer]]
@@ -48,9 +48,9 @@ class Floors:
 class _Quantiser:
     """Standardisation, position weight and centroids of one k-means."""
 
-    mean: NDArray[np.float32]  # (6,)
-    scale: NDArray[np.float32]  # (6,)
-    centroids: NDArray[np.float32]  # (k, 6)
+    mean: NDArray[np.float32]  # (F,), 6 features for RGB
+    scale: NDArray[np.float32]  # (F,)
+    centroids: NDArray[np.float32]  # (k, F)
 
     def assign(self, features: NDArray[np.float32]) -> NDArray[np.intp]:
         scaled = (features - self.mean) * self.scale
@@ -80,9 +80,9 @@ def floor_metrics(
     assigns every pixel of the scored split. The figures are means over several seeds of the best of each.
 
     Args:
-        frames: called twice; each time yields the same images, (3, H, W) uint8, with their ground
+        frames: called twice; each time yields the same images, (channels, H, W) uint8, with their ground
             truth, (H, W) integers, in the same order. One frame at a time is held in memory.
-        fitting: called twice; each time yields the train images, (3, H, W) uint8, in the same order.
+        fitting: called twice; each time yields the train images, (channels, H, W) uint8, in the same order.
         classes: number of classes C, which is also the number of clusters.
         ignore_index: ground truth value of the pixels that are not counted.
         seed: seed of the random clusters, the sample and k-means.
@@ -105,7 +105,7 @@ def floor_metrics(
 
     by_chance = np.zeros((classes, classes), dtype=np.int64)
     for index, (image, truth) in enumerate(frames()):
-        if image.shape != (3, *truth.shape):
+        if image.shape[1:] != truth.shape:
             raise ValueError(f"frame {index}: image {image.shape} does not fit ground truth {truth.shape}")
         drawn = generator(seed, "random floor", index).integers(classes, size=truth.shape, dtype=np.int32)
         by_chance += count(truth, drawn)
@@ -166,7 +166,7 @@ def _fit(sample: NDArray[np.float32], weight: float, *, k: int, seed: int, resta
     mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     deviation = sample.std(axis=0, dtype=np.float64)
     # A constant feature, such as the colour difference of grey images, tells nothing and stays at zero.
-    scale = np.divide(1.0, deviation, out=np.zeros(6), where=deviation > 1e-6)
+    scale = np.divide(1.0, deviation, out=np.zeros(len(deviation)), where=deviation > 1e-6)
     scale[_POSITION_COLUMNS] *= weight
     points = (sample - mean) * scale.astype(np.float32)
     kmeans = faiss.Kmeans(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.data.pictures import picture_of
 from pipeline.evaluation.palette import cluster_colours, colourise, overlay, palette
 from pipeline.runtime.artifacts import write_json
 
@@ -21,7 +22,7 @@ class Exhibit:
     Attributes:
         image_id: Which image.
         split: Its split.
-        image: uint8 (3, h, w).
+        image: uint8 (C, h, w).
         labels: Cluster ids (h, w).
         truth: Class ids (h, w), or None.
     """
@@ -58,7 +59,7 @@ def write_gallery(
     colours = cluster_colours(class_of_cluster, classes) if matched else palette(k)  # type: ignore[arg-type]
     listing = []
     for number, exhibit in enumerate(exhibits):
-        image = exhibit.image.transpose(1, 2, 0)
+        image = picture_of(exhibit.image)
         prediction = colourise(exhibit.labels, colours)
         pictures = {"image": image, "prediction": prediction, "overlay": overlay(image, prediction, OVERLAY_OPACITY)}
         if exhibit.truth is not None and classes is not None:

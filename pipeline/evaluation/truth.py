@@ -39,7 +39,12 @@ class GroundTruth:
         if truth.classes_text is not None:
             self.classes: ClassList = parse_classes(truth.classes_text, "classes.json")
         else:
-            self.classes = default_classes(self._values())
+            self.classes = default_classes(self._values(), truth.ignore_index)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether images are tiles of larger ones."""
+        return any(split_window(row.mask_path)[1] for row in self._rows.values())
 
     def has(self, image_id: str) -> bool:
         """Whether there is a mask."""
@@ -48,6 +53,8 @@ class GroundTruth:
     def read(self, image_id: str) -> np.ndarray:
         """The ground truth of one image in the pipeline's frame, brought there by nearest neighbour.
 
+        What several tiles show is counted in one of them, and ignored in the others.
+
         Returns:
             int32 (h, w): class ids, or `classes.ignore_index`.
 
@@ -55,7 +62,8 @@ class GroundTruth:
             InputError: The mask is gone, has changed, or holds ids that `classes.json` or the protocol does not list.
         """
         row, table = self._rows[image_id], self.classes.mask_ids
-        values = self._values_of(row).astype(np.int32)
+        colours = self.classes.mask_ids is not None and self.classes.mask_ids.colours
+        values = self._values_of(row, colours).astype(np.int32)
         if table:
             mask = table.translate(values)
             unknown = mask == UNKNOWN
@@ -66,17 +74,18 @@ class GroundTruth:
             if self._unknown_ids == "error":
                 raise InputError(f"{row.mask_path}: {self._describe(values[unknown])}")
             mask[unknown] = self.classes.ignore_index
+        if part := split_window(row.mask_path)[1]:
+            part.hide_foreign(mask, self.classes.ignore_index)
         return mask_to_frame(mask, self._frame)
 
-    def _values_of(self, row: TruthRow) -> np.ndarray:
+    def _values_of(self, row: TruthRow, colours: bool) -> np.ndarray:
         """What the mask of one image holds, (H, W); of colours the packed number."""
-        colours = self.classes.mask_ids is not None and self.classes.mask_ids.colours
-        path, window = split_window(row.mask_path)
-        if window is None:
+        path, part = split_window(row.mask_path)
+        if part is None:
             return _decode(path, row.mask_sha256, colours)
         if self._whole is None or self._whole[0] != path:
             self._whole = path, _decode(path, row.mask_sha256, colours)
-        return self._whole[1][window]
+        return part.cut(self._whole[1])
 
     def _describe(self, unknown: np.ndarray) -> str:
         table, values = self.classes.mask_ids, np.unique(unknown)[:10].tolist()
@@ -91,7 +100,7 @@ class GroundTruth:
     def _values(self) -> set[int]:
         values: set[int] = set()
         for row in self._rows.values():
-            values.update(np.unique(_decode(row.mask_path, row.mask_sha256, False)).tolist())
+            values.update(np.unique(self._values_of(row, False)).tolist())
         return values
 
 

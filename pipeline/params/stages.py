@@ -48,6 +48,10 @@ class DataParams(Group):
         "voc2012-21",
     ]
     id_lists: str
+    channels: Annotated[int, Field(ge=1, le=512)]
+    tile: Natural
+    tile_overlap: Natural
+    ignore_index: Annotated[int, Field(ge=0, le=255)]
     limit: Natural
     max_bad_fraction: Fraction
     min_side: Count

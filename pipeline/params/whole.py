@@ -107,6 +107,26 @@ def _source_problems(data: DataParams) -> list[str]:
         )
     if data.id_lists != "all" and data.source != "coco-stuff":
         problems.append(f"data.id_lists: {data.id_lists!r} is for source coco-stuff; give all for {data.source}")
+    if data.channels != 3 and data.source != "folder":
+        problems.append(f"data.channels: {data.channels} is for source folder; give 3 for {data.source}")
+    if data.ignore_index != 255 and data.source != "folder":
+        problems.append(f"data.ignore_index: {data.ignore_index} is for source folder; give 255 for {data.source}")
+    return problems + _tile_problems(data)
+
+
+def _tile_problems(data: DataParams) -> list[str]:
+    if not data.tile:
+        if data.tile_overlap:
+            return [f"data.tile_overlap: {data.tile_overlap} needs tiles; give their side as data.tile, or 0 here"]
+        return []
+    problems = []
+    if data.tile < data.min_side:
+        problems.append(f"data.tile: {data.tile} is less than data.min_side {data.min_side}; give at least that, or 0")
+    if data.tile_overlap > data.tile // 2:
+        problems.append(
+            f"data.tile_overlap: {data.tile_overlap} is more than half of data.tile {data.tile}; give at most "
+            f"{data.tile // 2}"
+        )
     return problems
 
 

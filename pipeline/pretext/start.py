@@ -47,17 +47,18 @@ class Start:
             write_json(folder / "import.json", self.report.as_dict())
 
 
-def build_start(params: PretrainParams, log: logging.Logger) -> Start:
+def build_start(params: PretrainParams, log: logging.Logger, inputs: dict[str, Any] | None = None) -> Start:
     """Build the network that stage `pretrain` begins with.
 
     Args:
         params: Group `pretrain`.
         log: Gets the report of an import.
+        inputs: See `build_encoder`.
 
     Raises:
         InputError: The file of weights cannot be used; see `import_weights`.
     """
-    encoder = build_encoder(params.backbone, params.channels, params.seed, params.vit_features)
+    encoder = build_encoder(params.backbone, params.channels, params.seed, params.vit_features, inputs=inputs)
     if params.checkpoint == NO_CHECKPOINT:
         return Start(encoder, None)
     report = import_weights(encoder, Path(params.checkpoint), allow_supervised=params.allow_supervised_init)

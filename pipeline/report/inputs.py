@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.manifest import ImageRow, ImageTable
+from pipeline.data.pictures import picture_of
 from pipeline.data.reading import read_frame
 from pipeline.errors import InputError
 from pipeline.evaluation.label_maps import LabelMap, count_label_maps, iterate_label_maps
@@ -62,7 +63,7 @@ class ReportInputs:
             image_id: Its id.
 
         Returns:
-            RGB image of shape (H, W, 3), uint8.
+            RGB image of shape (H, W, 3), uint8; other channels as `picture_of` shows them.
 
         Raises:
             InputError: The table does not list the image, or its file is missing or altered.
@@ -73,7 +74,7 @@ class ReportInputs:
                 f"{image_id}: has a label map or pseudo labels, but images.parquet does not list it; run "
                 "`dvc repro` so that all folders come from the same images"
             )
-        return np.ascontiguousarray(read_frame(row, self.images).transpose(1, 2, 0))
+        return picture_of(read_frame(row, self.images))
 
     def label_maps(self, only: Collection[str] | None = None) -> Iterator[LabelMap]:
         """The label maps in the order of `images.parquet`, a few in memory at a time.

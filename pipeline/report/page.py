@@ -165,6 +165,7 @@ def _data(inputs: ReportInputs) -> dict[str, Any]:
     splits = sorted({row.split for row in images.rows})
     return {
         "frame": images.frame,
+        "channels": images.channels,
         "images": len(images.rows),
         "splits": [(split, len(images.select(split)), sum(row.split == split for row in rejected)) for split in splits],
         "rejected": rejected[:LISTED_FILES],

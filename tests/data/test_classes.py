@@ -1,9 +1,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pipeline.data.classes import ClassList, default_classes, load_classes
+from pipeline.data.classes import ClassList, default_classes, load_classes, parse_classes, state_ignored
 from pipeline.errors import InputError
 
 SKY = {"id": 0, "name": "sky", "kind": "stuff"}
@@ -117,3 +118,46 @@ def test_default_classes_need_a_value_that_is_not_ignored():
 def test_default_classes_fit_8_bit_masks(ids):
     with pytest.raises(InputError, match=r"do not fit 0\.\.255; save the masks as 8-bit"):
         default_classes(ids)
+
+
+@pytest.mark.parametrize(
+    ("ids", "ignored", "names", "expected"),
+    [
+        ([0, 2, 5], 0, ("class 1", "class 2", "class 3", "class 4", "class 5"), {0: 255, 1: 0, 2: 1, 5: 4}),
+        ([0, 1, 3], 1, ("class 0", "class 2", "class 3"), {0: 0, 1: 255, 2: 1, 3: 2}),
+    ],
+)
+def test_an_ignored_value_below_the_classes_leaves_no_gap(ids, ignored, names, expected):
+    classes = default_classes(ids, ignored)
+    assert (classes.names, classes.ignore_index) == (names, 255)
+    assert classes.mask_ids
+    for value, target in expected.items():
+        assert classes.mask_ids.translate(np.array([value])).tolist() == [target]
+    assert classes.mask_ids.translate(np.array([255])).tolist() == [-1]
+
+
+def test_an_ignored_value_above_the_classes_needs_no_table():
+    assert default_classes([0, 1, 9], 9) == ClassList(("class 0", "class 1"), None, 9)
+
+
+TWO = '{"classes": [{"id": 0, "name": "sky"}, {"id": 1, "name": "sea"}]%s}'
+
+
+def test_a_file_that_names_its_ignored_value_keeps_it():
+    text = TWO % ', "ignore_index": 9'
+    assert state_ignored(text, 7, "classes.json") == text
+    assert state_ignored(TWO % "", 255, "classes.json") == TWO % ""
+
+
+def test_the_ignored_value_of_the_parameters_goes_into_the_table():
+    classes = parse_classes(state_ignored(TWO % "", 7, "classes.json"), "classes.json")
+    assert classes.mask_ids
+    assert classes.mask_ids.translate(np.array([0, 1, 7, 8])).tolist() == [0, 1, 255, -1]
+    classes = parse_classes(state_ignored(TWO % ', "mask_ids": {"1": 0, "2": 1}', 0, "classes.json"), "classes.json")
+    assert classes.mask_ids
+    assert classes.mask_ids.translate(np.array([0, 1, 2])).tolist() == [255, 0, 1]
+
+
+def test_the_ignored_value_cannot_be_a_class():
+    with pytest.raises(InputError, match=r'data.ignore_index: 1 is the mask value of the class "sea" in classes.json'):
+        state_ignored(TWO % "", 1, "classes.json")

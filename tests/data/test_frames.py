@@ -144,3 +144,12 @@ def test_an_extreme_image_is_cut_before_it_is_enlarged():
 def test_only_legal_frames_can_be_made(resize, crop, crop_size):
     with pytest.raises(ValueError, match="not a frame"):
         Frame(resize, crop, crop_size)
+
+
+@pytest.mark.parametrize("frame", [CENTER, WHOLE, CUT])
+def test_channels_are_framed_as_those_of_rgb(frame):
+    image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    five = np.concatenate([image, image[..., :2]], axis=2)
+    expected = to_frame(image, frame)
+    np.testing.assert_array_equal(to_frame(five, frame), np.concatenate([expected, expected[:2]]))
+    np.testing.assert_array_equal(to_frame(image[..., :1], frame), expected[:1])

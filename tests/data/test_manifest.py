@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.data.bands import Bands
 from pipeline.data.frames import Frame
 from pipeline.data.manifest import (
     ImageRow,
@@ -24,6 +25,8 @@ def row(split: str, name: str, sha256: str = "", verdict: str = "ok") -> ImageRo
 
 ROWS = [row("train", "a.jpg"), row("train", "ü b.jpg", verdict="truncated"), row("val", "a.jpg", "v")]
 TABLE = ImageTable(ROWS, Frame(64, "none"), max_pixels=10**10, min_side=16)
+BANDS = Bands("uint16", (1.0, 2.5), (300.0, 400.0), (0.25, 0.5), (0.125, 0.1))
+MANY = ImageTable(ROWS, Frame(64, "none"), max_pixels=10**10, min_side=16, bands=BANDS)
 CUT = ImageTable(ROWS, Frame(100, "center", 64), max_pixels=10**10, min_side=16)
 TRUTH = TruthTable([TruthRow("train/a.jpg", "train", "m/a.png", "5")], '{"classes": []}')
 
@@ -33,6 +36,9 @@ def test_images_survive_the_file_whatever_their_order(tmp_path):
     assert read_images(tmp_path / "one.parquet") == TABLE
     write_images(tmp_path / "cut.parquet", CUT)
     assert read_images(tmp_path / "cut.parquet") == CUT
+    write_images(tmp_path / "many.parquet", MANY)
+    assert read_images(tmp_path / "many.parquet") == MANY
+    assert (TABLE.channels, MANY.channels) == (3, 2)
     shuffled = ImageTable(ROWS[::-1], TABLE.frame, TABLE.max_pixels, TABLE.min_side)
     write_images(tmp_path / "two.parquet", shuffled)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
@@ -43,6 +49,8 @@ def test_truth_survives_the_file_also_without_rows_or_classes(tmp_path):
     assert read_truth(tmp_path / "truth.parquet") == TRUTH
     write_truth(tmp_path / "truth.parquet", TruthTable([], None))
     assert read_truth(tmp_path / "truth.parquet") == TruthTable([], None)
+    write_truth(tmp_path / "truth.parquet", TruthTable(TRUTH.rows, None, 7))
+    assert read_truth(tmp_path / "truth.parquet") == TruthTable(TRUTH.rows, None, 7)
 
 
 def test_select_leaves_rejected_images_out():

@@ -6,6 +6,7 @@ from PIL import Image
 
 from pipeline.data.manifest import ImageTable, read_images, read_truth
 from pipeline.data.prepare import PrepareCounts, draw_images, prepare_images, resolve_root
+from pipeline.data.reading import read_frame
 from pipeline.data.sources.listing import SourceImage
 from pipeline.errors import InputError, ParamsError
 from pipeline.params import DataParams, ScenesParams
@@ -21,6 +22,10 @@ def params(root: Path | str, **changes) -> DataParams:
         "root": str(root),
         "protocol": "auto",
         "id_lists": "all",
+        "channels": 3,
+        "tile": 0,
+        "tile_overlap": 0,
+        "ignore_index": 255,
         "limit": 0,
         "max_bad_fraction": 0.0,
         "min_side": 8,
@@ -188,6 +193,61 @@ def test_wrong_classes_stop_the_stage_before_any_training(root, tmp_path):
     (root / "classes.json").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"classes.json: cannot be read as UTF-8"):
         prepare(params(root), tmp_path / "out")
+
+
+def test_files_of_another_number_of_channels_are_named_with_the_key(tmp_path):
+    for number, channels in enumerate((4, 4, 5)):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        np.save(tmp_path / f"photos/{number}.npy", np.zeros((30, 40, channels), np.uint16))
+    paint(tmp_path / "photos/x.png", 0)
+    with pytest.raises(InputError, match=r"2 of 4 images \(50.0%\) cannot be used") as caught:
+        prepare(params(tmp_path / "photos", channels=4), tmp_path / "out")
+    assert "2.npy: 5 channels, but data.channels is 4" in str(caught.value)
+    assert "x.png: 3 channels, but data.channels is 4" in str(caught.value)
+    counts, table = prepare(params(tmp_path / "photos", channels=4, max_bad_fraction=0.5), tmp_path / "out")
+    assert counts.rejected == 2
+    assert table.channels == 4
+    with pytest.raises(InputError, match="3 of 4 images") as caught:
+        prepare(params(tmp_path / "photos"), tmp_path / "out")
+    assert "0.npy: 4 channels, but data.channels is 3" in str(caught.value)
+
+
+def test_values_that_are_not_finite_are_named(tmp_path):
+    (tmp_path / "photos").mkdir()
+    np.save(tmp_path / "photos/a.npy", np.full((30, 40, 2), np.nan))
+    np.save(tmp_path / "photos/b.npy", np.zeros((30, 40, 2)))
+    with pytest.raises(InputError, match=r"a\.npy: values that are not finite \(NaN or infinity\)"):
+        prepare(params(tmp_path / "photos", channels=2), tmp_path / "out")
+
+
+def test_values_of_different_types_stop_the_stage(tmp_path):
+    (tmp_path / "photos").mkdir()
+    np.save(tmp_path / "photos/a.npy", np.zeros((30, 40, 2), np.uint16))
+    np.save(tmp_path / "photos/b.npy", np.zeros((30, 40, 2), np.float32))
+    with pytest.raises(InputError, match=r"b\.npy holds float32 values, but a\.npy uint16"):
+        prepare(params(tmp_path / "photos", channels=2), tmp_path / "out")
+
+
+def test_frames_of_many_channels_are_scaled_by_the_train_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, top in (("train", 1000), ("val", 4000)):
+        (tmp_path / "photos/images" / split).mkdir(parents=True)
+        np.save(tmp_path / "photos/images" / split / "a.npy", rng.integers(0, top, (32, 32, 2), dtype=np.uint16))
+    _, table = prepare(params(tmp_path / "photos", channels=2), tmp_path / "out")
+    train, val = (read_frame(row, table) for row in table.rows)
+    assert train.shape == val.shape == (2, 32, 32)
+    assert 110 < train.mean() < 145
+    assert (val == 255).mean() > 0.7  # beyond what train has
+
+
+def test_the_ignored_value_of_masks_is_told(root, tmp_path):
+    paint_mask(root / "masks/train/a.png", value=0)
+    prepare(params(root, ignore_index=0), tmp_path / "out")
+    truth = read_truth(tmp_path / "out/truth.parquet")
+    assert (truth.classes_text, truth.ignore_index) == (None, 0)
+    (root / "classes.json").write_text('{"classes": [{"id": 0, "name": "sky"}]}')
+    with pytest.raises(InputError, match=r'data\.ignore_index: 0 is the mask value of the class "sky"'):
+        prepare(params(root, ignore_index=0), tmp_path / "out")
 
 
 def test_the_draw_depends_on_seed_and_ids_only():

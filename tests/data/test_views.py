@@ -53,6 +53,25 @@ def test_normalising_is_the_usual_scaling():
     assert normalise(pixels).is_contiguous(memory_format=torch.channels_last)
 
 
+def test_other_channels_than_rgb_are_left_in_0_to_1():
+    pixels = torch.randint(0, 256, (2, 4, 5, 6), dtype=torch.uint8)
+    assert_near(normalise(pixels), pixels.float() / 255)
+    assert normalise(pixels).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+def test_other_channels_change_in_brightness_and_contrast_alone(channels):
+    batch = 0.3 + 0.4 * torch.rand(3, channels, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    done = apply_photometric(batch, change(brightness=1.1, contrast=0.8, saturation=0.1, hue=0.3, gray=True))
+    for image, found in zip(batch, done, strict=True):
+        mean = 1.1 * float(image.mean())
+        assert_near(found, mean + 0.8 * (1.1 * image - mean))
+    assert_near(apply_photometric(batch, change()), batch)
+    blurred = apply_photometric(batch, change(blur=1.5))
+    assert (blurred.std((2, 3)) < 0.5 * batch.std((2, 3))).all()
+    assert_near(blurred.mean((2, 3)), batch.mean((2, 3)), 0.01)
+
+
 @pytest.mark.parametrize("factor", [0.7, 1.0, 1.3])
 def test_brightness_contrast_and_saturation_are_torchvisions(factor):
     batch = images()

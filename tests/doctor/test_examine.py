@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -12,7 +14,7 @@ from pipeline.params import Params, load_params
 from tests.data.sources.downloads import MAKERS, mask, photo
 
 ROOT = Path(__file__).parents[2]
-RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000)
+RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000, 128)
 
 
 @pytest.fixture
@@ -84,3 +86,46 @@ def test_the_command_ends_with_3_where_there_are_problems(tmp_path, params, monk
     result = CliRunner().invoke(cli.app, ["doctor", str(tmp_path / "nothing")])
     assert result.exit_code == 3
     assert "does not exist" in result.output
+
+
+def settings(params: Params, **changes) -> Params:
+    return params.model_copy(update={"data": params.data.model_copy(update=changes)})
+
+
+def test_channels_values_and_tiles_are_told(tmp_path, params):
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(100, 900, (40, 64, 4), dtype=np.uint16)
+        tifffile.imwrite(tmp_path / f"{number}.tif", pixels, photometric="minisblack", planarconfig="contig")
+    text, healthy = examine.examine_data(tmp_path, "", settings(params, channels=4, tile=32, tile_overlap=8))
+    assert healthy, text
+    assert "tiles        18 of 32 px, 8 px of it shared with neighbours, from 3 images" in text
+    assert "split train  18 images" in text
+    assert "channels     4 in 18 files of a random sample; expected are 4 (data.channels)" in text
+    assert "values       uint16, about 10" in text
+
+
+def test_other_channels_than_expected_are_a_problem_with_its_mend(tmp_path, params):
+    np.save(tmp_path / "a.npy", np.zeros((40, 40, 5)))
+    Image.new("RGBA", (40, 40)).save(tmp_path / "b.png")
+    text, healthy = examine.examine_data(tmp_path, "", params)
+    assert not healthy
+    assert "a.npy: 5 channels, but data.channels is 3" in text
+    assert "channels     4 in 1 files, 5 in 1 files of a random sample; read as RGB" in text
+    assert "if they are bands, set data.channels to 5" in text
+
+
+def test_values_of_different_types_are_a_problem(tmp_path, params):
+    for name, kind in (("a", np.uint16), ("b", np.float32)):
+        np.save(tmp_path / f"{name}.npy", np.zeros((40, 40, 4), kind))
+    text, healthy = examine.examine_data(tmp_path, "", settings(params, channels=4))
+    assert not healthy
+    assert "b.npy holds float32 values, but a.npy uint16" in text
+
+
+def test_the_ignored_value_is_respected(tmp_path, params):
+    photo(tmp_path / "images/train/a.png")
+    mask(tmp_path / "masks/train/a.png", [0, 1, 1, 2])
+    text, healthy = examine.examine_data(tmp_path, "", settings(params, ignore_index=0))
+    assert healthy, text
+    assert "66.7 %  class 1" in text
+    assert "25.0 % of the pixels are ignored" in text

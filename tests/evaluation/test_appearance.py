@@ -75,3 +75,17 @@ def test_the_smallest_images_have_finite_features(shape):
     image = np.random.default_rng(0).integers(256, size=(3, *shape), dtype=np.uint8)
 
     assert np.isfinite(appearance_features(image)).all()
+
+
+def test_other_channels_stand_in_the_place_of_colour():
+    image = np.random.default_rng(0).integers(0, 256, (5, 64, 64), dtype=np.uint8)
+    image[:, :, 32:] //= 3
+    features = appearance_features(image)
+    assert features.shape == (64 * 64, 8)
+    rgb = appearance_features(image[:3])
+    np.testing.assert_array_equal(features[:, 6:], rgb[:, 4:])
+    plain = appearance_features(np.full((4, 8, 8), 51, np.uint8))
+    np.testing.assert_allclose(plain[:, :4], 20, atol=1e-4)
+    np.testing.assert_allclose(plain[:, 4], 0, atol=1e-4)
+    # the gradient, the sixth, is largest at the edge
+    assert features[:, 5].reshape(64, 64)[:, 28:36].mean() > features[:, 5].reshape(64, 64)[:, :20].mean()

@@ -176,6 +176,24 @@ def test_an_image_that_does_not_fit_its_ground_truth_is_refused():
         floors([(painted(truth)[:, :-1], truth)])
 
 
+def test_other_channels_have_floors_too():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([[0], [1]], 16, axis=0).repeat(32, axis=1)
+    levels = np.array([[40, 200, 90, 30], [40, 90, 200, 30]])[truth]  # (32, 32, 4)
+    image = (levels + rng.integers(0, 20, levels.shape)).astype(np.uint8).transpose(2, 0, 1)
+    floors = floor_metrics(
+        lambda: [(image, truth)],
+        fitting=lambda: [image],
+        classes=2,
+        ignore_index=255,
+        seed=0,
+        restarts=2,
+        seeds=1,
+        sample_pixels=500,
+    )
+    assert floors.figures["colour_position_kmeans"]["miou"] > 90
+
+
 def test_unknown_ids_are_refused():
     truth = quadrants([0, 1, 2, 7])
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,26 @@ def test_several_splits_are_scored_as_one(tmp_path):
         open_truth(table_of(names), truth, "val+dev", "error")
     with pytest.raises(ParamsError, match=r"'val\+val' names a split twice"):
         open_truth(table_of(names), truth, "val+val", "error")
+
+
+def test_the_ignored_value_of_a_folder_without_classes_is_a_setting(tmp_path):
+    truth = TruthTable([mask_row(tmp_path, "val/a", MASK)], None, 0)
+    opened = open_truth(table_of(["val/a"]), truth, "auto", "error")
+    assert opened is not None
+    assert opened.classes.names == ("class 1", "class 2")
+    np.testing.assert_array_equal(opened.read("val/a"), np.array([255, 0, 1])[MASK[:, 8:40]])
+
+
+def test_tiles_are_scored_on_what_is_theirs(tmp_path):
+    row = mask_row(tmp_path, "val/a", MASK)
+    tiles = [
+        replace(row, image_id=f"val/a/{x}", mask_path=f"{row.mask_path}#xywh={x},0,32,32&own={own},0,24,32")
+        for x, own in ((0, 0), (16, 24))
+    ]
+    truth = GroundTruth(table_of([tile.image_id for tile in tiles]), TruthTable(tiles, None), "val", "error")
+    assert truth.tiled
+    left, right = (truth.read(tile.image_id) for tile in tiles)
+    np.testing.assert_array_equal(left[:, :24], MASK[:, :24])
+    np.testing.assert_array_equal(right[:, 8:], MASK[:, 24:])
+    assert (left[:, 24:] == 255).all()
+    assert (right[:, :8] == 255).all()

@@ -82,3 +82,34 @@ def test_mdc_is_picie_with_one_view():
 def test_baselines_share_all_stages_before_the_training(name):
     assert {key.split(".")[0] for key in changes(name)} == {"train"}
     assert not {"train.k", "train.seed", "train.batch_size"} & changes(name).keys()
+
+
+DOMAINS = {
+    # up is up: mirrored only left to right, if at all; seen from above or through a microscope: any way round
+    "driving": (True, False, 0, 0),
+    "retail": (False, False, 0, 0),
+    "aerial": (True, True, 256, 32),
+    "agriculture": (True, True, 256, 32),
+    "medical": (True, True, 512, 64),
+}
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_a_domain_says_how_images_may_be_turned_cut_and_read(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    flip, turned, tile, overlap = DOMAINS[name]
+    params = parse_params(merge_overrides(RAW, read_presets([name])))
+    for views in (params.pretrain.views, params.train.views):
+        assert (views.flip, views.flip_vertical, views.rotate) == (flip, turned, turned)
+    assert (params.data.tile, params.data.tile_overlap) == (tile, overlap)
+    assert (params.data.crop == "center") is turned
+    stated = {"channels", "tile", "tile_overlap", "ignore_index", "crop", "resize"}
+    assert stated <= {key.removeprefix("data.") for key in changes(name)}
+    assert (params.data.channels, params.data.ignore_index) == (3, 255)
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_a_domain_takes_other_channels(name):
+    raw = merge_overrides(RAW, read_yaml(ROOT / "presets" / f"{name}.yaml"))
+    params = parse_params(merge_overrides(raw, {"data": {"source": "folder", "channels": 4}}))
+    assert params.data.channels == 4

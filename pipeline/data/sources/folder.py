@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,9 +19,6 @@ from pipeline.errors import InputError
 from pipeline.runtime.logs import get_logger
 
 log = get_logger("data")
-
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_COLOURS = {2: "RGB", 4: "grey with alpha", 6: "RGB with alpha"}
 
 
 def list_folder(root: Path) -> list[SourceImage]:
@@ -69,32 +65,6 @@ def list_folder(root: Path) -> list[SourceImage]:
     found.sort(key=lambda image: image.image_id)
     _refuse_lookalikes(found)
     return _with_masks(found, root / "masks") if layout else found
-
-
-def check_mask(mask: Path, data: bytes, image: Path, width: int, height: int) -> None:
-    """Check by its header, without decoding it, that a mask fits its image.
-
-    Args:
-        mask: The mask's path, for messages; likewise `image`.
-        data: The bytes of the mask's file.
-        image: See `mask`.
-        width: Of the image in pixels, after the EXIF rotation; likewise `height`.
-        height: See `width`.
-
-    Raises:
-        InputError: The mask is no PNG of one channel of 1, 8 or 16 bits (or a palette), or of another size.
-    """
-    if len(data) < 26 or data[:8] != _PNG_START or data[12:16] != b"IHDR":
-        raise InputError(f"{mask}: not a PNG file; masks are PNG files of class ids, so replace or remove it")
-    mask_width, mask_height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    if colour != 3 and (colour != 0 or depth in (2, 4)):
-        mode = _COLOURS.get(colour, f"grey of {depth} bits" if colour == 0 else f"of colour type {colour}")
-        raise InputError(f"{mask}: the mask is {mode}; save it with one channel of class ids (8-bit grey or palette)")
-    if (mask_width, mask_height) != (width, height):
-        raise InputError(
-            f"{mask}: the mask is {mask_width} x {mask_height}, but its image {image} is {width} x {height} (after "
-            "its EXIF rotation); give both the same size, or remove the mask"
-        )
 
 
 def _walk(root: Path) -> Iterator[Path]:

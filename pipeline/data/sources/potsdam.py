@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from PIL import Image
-
 from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, require_files
 from pipeline.data.sources.protocol import Protocol
-from pipeline.data.windows import Window
 from pipeline.errors import InputError
 
 LAYOUT = "2_Ortho_RGB/top_potsdam_*_RGB.tif, 5_Labels_all/top_potsdam_*_label.tif"
@@ -41,14 +38,14 @@ def recognises(root: Path) -> bool:
 
 
 def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
-    """List the tiles of all images with their masks; what does not fill a tile at the right and below is left out.
+    """List all images with their masks.
 
     Args:
         root: The folder that holds `2_Ortho_RGB` and `5_Labels_all`.
         id_lists: Not used.
 
     Raises:
-        InputError: Images are missing, have no mask, are named otherwise, or are smaller than a tile.
+        InputError: Images are missing, have no mask, or are named otherwise.
     """
     images = require_files(root / "2_Ortho_RGB", "*_RGB.tif", "_RGB.tif", LAYOUT)
     masks = find_files(root / "5_Labels_all", "*_label.tif", "_label.tif")
@@ -57,7 +54,7 @@ def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
         named = {key: path for key, path in images.items() if split_of(path) == split}
         if named:
             wanted = {key: path for key, path in masks.items() if key in named}
-            found += [tile for image in pair_masks(split, named, wanted) for tile in _tiles(image)]
+            found += pair_masks(split, named, wanted)
     return found
 
 
@@ -73,25 +70,3 @@ def split_of(path: Path) -> str:
             f"{path}: not named top_potsdam_ROW_COLUMN_RGB.tif, so its split is unknown; rename or remove it"
         )
     return "train" if numbers[1] in _TRAIN.split() else "val"
-
-
-def _tiles(image: SourceImage) -> list[SourceImage]:
-    try:
-        with Image.open(image.path) as header:  # reads no pixels
-            width, height = header.size
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{image.path}: cannot be opened ({error}); download it again") from None
-    if min(width, height) < TILE:
-        raise InputError(f"{image.path}: {width} x {height} pixels are less than a tile of {TILE}; download it again")
-    stem = image.image_id.removesuffix("_RGB.tif").removesuffix(".tif")
-    return [
-        SourceImage(
-            f"{stem}/r{row:02d}c{column:02d}.png",
-            image.split,
-            image.path,
-            image.mask_path,
-            Window(column * TILE, row * TILE, TILE, TILE, (width, height)),
-        )
-        for row in range(height // TILE)
-        for column in range(width // TILE)
-    ]

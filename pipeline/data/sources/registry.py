@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.classes import parse_classes
+from pipeline.data.classes import parse_classes, state_ignored
 from pipeline.data.sources import ade20k, camvid, cityscapes, coco_stuff, potsdam, voc2012
 from pipeline.data.sources.folder import list_folder
 from pipeline.data.sources.listing import SourceImage
 from pipeline.data.sources.protocol import Protocol
+from pipeline.data.sources.tiles import lay_tiles
 from pipeline.errors import InputError
 from pipeline.params import DataParams
 
@@ -24,12 +25,14 @@ class Source:
         recognises: Whether a folder looks like it.
         list_images: Its images, from the folder and `data.id_lists`.
         protocols: What `data.protocol` may be; the first is meant by `auto`.
+        tile: Side in pixels of the tiles that its images are cut into unless `data.tile` says otherwise; 0: whole.
     """
 
     layout: str
     recognises: Callable[[Path], bool]
     list_images: Callable[[Path, str], list[SourceImage]]
     protocols: tuple[Protocol, ...]
+    tile: int = 0
 
 
 SOURCES = {
@@ -40,7 +43,7 @@ SOURCES = {
         (coco_stuff.COCO_STUFF_27, coco_stuff.COCO_STUFF_15, coco_stuff.COCO_STUFF_3),
     ),
     "cityscapes": Source(cityscapes.LAYOUT, cityscapes.recognises, cityscapes.list_images, (cityscapes.CITYSCAPES_27,)),
-    "potsdam": Source(potsdam.LAYOUT, potsdam.recognises, potsdam.list_images, (potsdam.POTSDAM_3,)),
+    "potsdam": Source(potsdam.LAYOUT, potsdam.recognises, potsdam.list_images, (potsdam.POTSDAM_3,), potsdam.TILE),
     "camvid": Source(camvid.LAYOUT, camvid.recognises, camvid.list_images, (camvid.CAMVID,)),
     "ade20k": Source(ade20k.LAYOUT, ade20k.recognises, ade20k.list_images, (ade20k.ADE20K,)),
     "voc2012": Source(voc2012.LAYOUT, voc2012.recognises, voc2012.list_images, (voc2012.VOC2012,)),
@@ -49,7 +52,7 @@ PROTOCOLS = {protocol.name: protocol for source in SOURCES.values() for protocol
 
 
 def list_source(params: DataParams, root: Path) -> tuple[list[SourceImage], str | None]:
-    """The images of a source, and the text of its `classes.json` if there is one.
+    """The images of a source, cut into tiles where they are to be, and the text of its `classes.json` if there is one.
 
     Args:
         params: Group `data`.
@@ -59,13 +62,17 @@ def list_source(params: DataParams, root: Path) -> tuple[list[SourceImage], str 
         InputError: The folder is not laid out as the source is.
     """
     if params.source not in SOURCES:
-        return list_folder(root), _read_classes(root / "classes.json")
+        text = _read_classes(root / "classes.json")
+        if text is not None:
+            text = state_ignored(text, params.ignore_index, str(root / "classes.json"))
+        return lay_tiles(list_folder(root), params), text
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
         raise InputError(f"data.root: {root} {problem}; give the folder of the download")
     source = SOURCES[params.source]
     protocol = source.protocols[0] if params.protocol == "auto" else PROTOCOLS[params.protocol]
-    return source.list_images(root, params.id_lists), protocol.classes_text()
+    images = source.list_images(root, params.id_lists)
+    return lay_tiles(images, params, source.tile), protocol.classes_text()
 
 
 def _read_classes(path: Path) -> str | None:

@@ -12,6 +12,7 @@ from pipeline.backbones.encoder import Encoder
 from pipeline.params import AppearanceSource
 
 MIN_SPREAD = 0.1  # about 6 gray levels of 255: below it, an image's noise would be blown up to colour
+MIN_BANDS_SPREAD = 0.0225  # the same for other channels than RGB, which are not divided by their deviation here
 
 
 class ColourAppearance(nn.Module):
@@ -71,17 +72,18 @@ def colour_map(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
     The colours of an image are centred on their mean and divided by their spread, both over the whole image, so that
     changes of brightness and contrast (the views have them) cancel. The cosine of such colours would still take dark
-    for less dark, and mean nothing near the centre; a constant 1 as the fourth channel gives every colour a direction
+    for less dark, and mean nothing near the centre; a constant 1 as the last channel gives every colour a direction
     of its own. Near the mean colour, cosine / 0.1 is a Gaussian whose width is 0.32 of the spread.
 
     Args:
-        images: float (B, 3, H, W), normalised.
+        images: float (B, C, H, W), as `normalise` gives them.
         size: h and w.
 
     Returns:
-        float32 (B, 4, h, w), not of unit norm.
+        float32 (B, C + 1, h, w), not of unit norm.
     """
     colours = F.adaptive_avg_pool2d(images.float(), size)
     centred = colours - colours.mean((2, 3), keepdim=True)
-    spread = centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=MIN_SPREAD)
+    least = MIN_SPREAD if images.shape[1] == 3 else MIN_BANDS_SPREAD
+    spread = centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=least)
     return F.pad(centred / spread, (0, 0, 0, 0, 0, 1), value=1.0)

@@ -1,11 +1,10 @@
 import os
 import random
-import struct
 from pathlib import Path
 
 import pytest
 
-from pipeline.data.sources.folder import check_mask, list_folder
+from pipeline.data.sources.folder import list_folder
 from pipeline.errors import InputError
 
 
@@ -178,36 +177,3 @@ def test_ambiguous_masks_are_refused(tmp_path):
     if len(list((tmp_path / "two/masks/train").iterdir())) == 2:
         with pytest.raises(InputError, match="is a mask of the same image"):
             list_folder(tmp_path / "two")
-
-
-def header(width: int, height: int, depth: int, colour: int) -> bytes:
-    body = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + body
-
-
-MASK, IMAGE = Path("m/a.png"), Path("i/a.jpg")
-
-
-@pytest.mark.parametrize(("depth", "colour"), [(1, 0), (8, 0), (16, 0), (1, 3), (4, 3), (8, 3)])
-def test_masks_of_one_channel_pass(depth, colour):
-    check_mask(MASK, header(40, 30, depth, colour), IMAGE, 40, 30)
-
-
-@pytest.mark.parametrize(
-    ("depth", "colour", "words"),
-    [(8, 2, "is RGB;"), (8, 6, "RGB with alpha"), (8, 4, "grey with alpha"), (4, 0, "grey of 4 bits")],
-)
-def test_masks_of_other_modes_are_refused(depth, colour, words):
-    with pytest.raises(InputError, match=f"a.png: the mask {words}|{words}"):
-        check_mask(MASK, header(40, 30, depth, colour), IMAGE, 40, 30)
-
-
-def test_a_mask_of_another_size_is_refused_with_both_sizes():
-    with pytest.raises(InputError, match=r"m/a.png: .*30 x 40.*i/a.jpg is 40 x 30"):
-        check_mask(MASK, header(30, 40, 8, 0), IMAGE, 40, 30)
-
-
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff" + bytes(40), header(4, 3, 8, 0)[:20]])
-def test_a_mask_that_is_no_png_is_refused(data):
-    with pytest.raises(InputError, match=r"m/a.png: not a PNG file"):
-        check_mask(MASK, data, IMAGE, 4, 3)

@@ -173,10 +173,20 @@ def test_a_mask_that_does_not_fit_its_tiles_is_an_error(tmp_path, mode, size, pr
 def test_potsdam_refuses_small_images_and_other_names(tmp_path):
     root = MAKERS["potsdam"](tmp_path, (399, 800))
     with pytest.raises(InputError, match="800 x 399 pixels are less than a tile of 400"):
-        SOURCES["potsdam"].list_images(root, "all")
+        prepared(root, tmp_path / "out", "potsdam")
     photo(root / "2_Ortho_RGB/berlin_RGB.tif")
     with pytest.raises(InputError, match=r"berlin_RGB\.tif: not named top_potsdam_ROW_COLUMN_RGB\.tif"):
         SOURCES["potsdam"].list_images(root, "all")
+
+
+def test_potsdam_can_be_cut_otherwise(tmp_path):
+    root = MAKERS["potsdam"](tmp_path / "download")
+    truth, rows = prepared(root, tmp_path / "out", "potsdam", tile=320, tile_overlap=64)
+    places = [f"y{y:05d}x{x:05d}.png" for y in (0, 80) for x in (0, 256, 480)]
+    assert [row.image_id.rsplit("/", 1)[1] for row in rows[-6:]] == places
+    # frames of 32 pixels from tiles of 320: columns 0 to 28 are scored here, the others in the next tile
+    first = truth.read(rows[-6].image_id)
+    assert np.flatnonzero((first != IGNORED).any(axis=0)).tolist() == list(range(29))
 
 
 def test_the_parameters_know_all_sources_and_protocols():

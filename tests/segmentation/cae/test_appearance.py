@@ -70,3 +70,15 @@ def test_sources_give_their_maps():
 @pytest.mark.parametrize("size", [(1, 1), (5, 3)])
 def test_any_grid_will_do(size):
     assert colour_map(torch.rand(1, 3, 20, 12), size).isfinite().all()
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_than_rgb_are_told_apart_alike(channels):
+    images = torch.rand(2, channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = colour_map(images, (4, 4))
+    assert found.shape == (2, channels + 1, 4, 4)
+    assert torch.equal(found[:, -1], torch.ones(2, 4, 4))
+    torch.testing.assert_close(colour_map(0.5 * images + 0.2, (4, 4)), found)
+    # six levels of 255 are taken for noise in either scale
+    faint = 0.5 + 0.001 * torch.randn(1, channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert float(colour_map(faint, (8, 8))[:, :-1].abs().max()) < 0.3
