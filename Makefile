@@ -11,13 +11,15 @@ SEEDS ?= 0
 DATA ?=
 ONLY ?=
 FORCE ?=
+# For `make bench`: some of its parts
+PART ?=
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # DVC and its helpers need none of the user's site-packages
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro baselines test check format clean
+.PHONY: help env repro baselines bench test check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +43,9 @@ baselines: env ## run all baselines; DATA=/path PRESET=camvid SEEDS="0 1 2" ONLY
 	@fs4 baselines --seeds "$(SEEDS)" $(if $(DATA),--data "$(DATA)") $(if $(PRESET),--preset "$(PRESET)") \
 		$(if $(ONLY),--only "$(ONLY)") $(if $(FORCE),--force)
 
+bench: env ## time every stage against its arithmetic; PART="extraction shards"
+	@python -m benchmarks $(foreach part,$(PART),--part $(part))
+
 test: env ## run all tests
 	python -m pytest
 
@@ -53,5 +58,5 @@ format: env ## mend what the formatter and the linter can mend
 	ruff format .
 	ruff check --fix .
 
-clean: env ## remove resume state and live curves of unfinished runs
+clean: env ## remove resume state and live curves of unfinished runs, and kept features
 	fs4 clean

@@ -1,1 +1,1 @@
-"""Timings that are printed and never asserted."""
+"""Timings that are printed and never asserted: `python -m benchmarks`."""

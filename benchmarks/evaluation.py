@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from benchmarks.measuring import Row
 from pipeline.evaluation.confusion import confusion_matrix
 
 CLASSES = CLUSTERS = 27
@@ -85,6 +86,21 @@ def measure(count: Callable[[np.ndarray, np.ndarray], np.ndarray], truth: np.nda
         count(truth, clusters)
         seconds.append(time.process_time() - begin)
     return truth.size / min(seconds[1:]) / 1e6
+
+
+def measure_rows() -> list[Row]:
+    """Ids as PNG files have them, and as stage evaluate has them."""
+    rows = []
+    others = {"torchmetrics": count_with_torchmetrics(), "scikit-learn": count_with_scikit_learn()}
+    for what, dtypes in zip(("of bytes", "of integers"), DTYPES[:2], strict=True):
+        truth, clusters = draw_labels(*dtypes)
+        ours = measure(count_here, truth, clusters)
+        for name, count in others.items():
+            if count is not None:
+                np.testing.assert_array_equal(count_here(truth, clusters), count(truth, clusters))
+                theirs = measure(count, truth, clusters)
+                rows.append(Row(f"confusion matrix {what}", name, ours, theirs, "Mpixel/s", ours / theirs, ">= 5"))
+    return rows
 
 
 def main() -> None:

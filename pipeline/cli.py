@@ -234,7 +234,7 @@ def export(
 
 @app.command()
 def clean() -> None:
-    """Remove resume state and live curves of unfinished runs; finished outputs stay."""
+    """Remove resume state and live curves of unfinished runs, and kept features; finished outputs stay."""
     from pipeline.runtime.stage import SCRATCH
 
     with hold(SCRATCH.with_name(f"{SCRATCH.name}.lock"), str(SCRATCH), 0.0):

@@ -28,6 +28,8 @@ def cluster(stage: Stage) -> None:
         stage.out.path,
         stage.out.rows,
         stage.log,
+        scratch=stage.scratch,
+        check_stop=stage.stop.check,
     )
     levels = statistics["levels"].values()
     stage.counts.update(

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import typer
 
-from pipeline.backbones.encoder import load_encoder
+from pipeline.backbones.encoder import digest_encoder, load_encoder
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
+from pipeline.features.store import FeatureStore, remove_other_stores, store_name
 from pipeline.runtime.device import resolve_device
-from pipeline.runtime.stage import Stage, run_stage
+from pipeline.runtime.stage import SCRATCH, Stage, run_stage
 
 IMAGES, BACKBONE = "data/prepared/images.parquet", "data/backbone"
 
@@ -24,9 +25,14 @@ def extract(stage: Stage) -> None:
     encoder = load_encoder(stage.inputs[BACKBONE])
     images = Images(
         ids=[row.image_id for row in dataset.rows],
+        keys=[row.sha256 for row in dataset.rows],
         sizes=dataset.sizes,
         is_train=[row.split == "train" for row in dataset.rows],
     )
+    notes = stage.out.notes
+    pixels = f"{table.frame} {table.bands}"
+    described = (digest_encoder(stage.inputs[BACKBONE]), pixels, notes["versions"], notes["machine"])
+    store = SCRATCH / "features" / store_name(params, *described) if stage.run.keep_features else stage.scratch
     rows, counts = extract_features(
         images,
         partial(load_batches, dataset, workers=stage.run.workers),
@@ -34,13 +40,15 @@ def extract(stage: Stage) -> None:
         dimension=encoder.map_width(params.source),
         params=params,
         out=stage.out.path,
-        scratch=stage.scratch,
-        metadata={"source": params.source, "mode": params.mode, "backbone": stage.out.notes["inputs"][BACKBONE]},
+        store=FeatureStore(store),
+        metadata={"source": params.source, "mode": params.mode, "backbone": notes["inputs"][BACKBONE]},
         check_stop=stage.stop.check,
         log=stage.log,
     )
     stage.out.rows |= rows
     stage.counts |= counts
+    if stage.run.keep_features:
+        remove_other_stores(store)
 
 
 def main() -> None:

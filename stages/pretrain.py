@@ -36,7 +36,7 @@ def pretrain(stage: Stage) -> None:
         load=load,
         quality=quality,
         device=resolve_device(stage.run),
-        checkpoints=Checkpoints(start.resume_folder(stage.scratch)),
+        checkpoints=Checkpoints(start.resume_folder(stage.scratch), stage.run.checkpoint_steps),
         curves=curves,
         stop=stage.stop,
         log=stage.log,

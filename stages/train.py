@@ -38,7 +38,7 @@ def train(stage: Stage) -> None:
         sizes=dataset.sizes,
         load=partial(load_batches, dataset, workers=stage.run.workers),
         device=resolve_device(stage.run),
-        checkpoints=Checkpoints(stage.scratch),
+        checkpoints=Checkpoints(stage.scratch, stage.run.checkpoint_steps),
         curves=curves,
         stop=stage.stop,
         log=stage.log,

@@ -17,6 +17,7 @@ from pipeline.backbones.resnet import build_resnet18, build_resnet50
 from pipeline.backbones.vit import VitFeatures, build_vit_small
 from pipeline.errors import InputError
 from pipeline.runtime.artifacts import Artifact, write_json
+from pipeline.runtime.digests import value_digest
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "resnet18": build_resnet18,
@@ -122,6 +123,12 @@ def load_encoder(artifact: Artifact) -> Encoder:
     encoder = build_encoder(**sidecar["architecture"], seed=0)
     load_weights(encoder, artifact.file("weights.safetensors"))
     return encoder
+
+
+def digest_encoder(artifact: Artifact) -> str:
+    """SHA-256 of weights and architecture, whatever else is noted beside them."""
+    architecture = artifact.json("backbone.json")["architecture"]
+    return value_digest([artifact.manifest["files"]["weights.safetensors"]["sha256"], architecture])
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import faiss
 import numpy as np
@@ -86,7 +86,7 @@ def fit_kmeans(
 
     def run(restart: int) -> KMeans:
         rng = generator(seed, "k-means", restart)
-        initial = start if start is not None and restart == 0 else _draw_start(points, k, rng)
+        initial = start if start is not None and restart == 0 else draw_start(points, k, rng)
         centroids = _lloyd(points, initial, iterations, spherical, int(rng.integers(2**31 - 1)))
         return _without_empty(points, centroids, spherical)
 
@@ -169,11 +169,31 @@ def _lloyd(points: np.ndarray, start: np.ndarray, iterations: int, spherical: bo
     return clustering.centroids
 
 
-def _draw_start(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Greedy k-means++: of a few rows drawn by their distance to the centroids so far, take the most useful one."""
-    if len(points) > START_ROWS * k:
-        points = points[np.sort(rng.choice(len(points), START_ROWS * k, replace=False))]
-    rows = points - points.mean(axis=0)  # near the origin squared distances lose fewer digits
+class Rows(Protocol):
+    """Points that are read by their numbers, such as an array."""
+
+    def __len__(self) -> int:
+        """Number of points."""
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Points by ascending number, float32 (n, D)."""
+
+
+def draw_start(points: Rows, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Greedy k-means++: of a few rows drawn by their distance to the centroids so far, take the most useful one.
+
+    Args:
+        points: N points of which at most `START_ROWS` per cluster are looked at.
+        k: Number of clusters K.
+        rng: Draws them.
+
+    Returns:
+        float32 (K, D), some of the points.
+    """
+    count = min(len(points), START_ROWS * k)
+    drawn_rows = np.arange(count) if count == len(points) else np.sort(rng.choice(len(points), count, replace=False))
+    sample = points[drawn_rows]
+    rows = sample - sample.mean(axis=0)  # near the origin squared distances lose fewer digits
     squares = np.einsum("nd,nd->n", rows, rows)
     chosen = [int(rng.integers(len(rows)))]
     nearest = np.full(len(rows), np.inf, np.float32)
@@ -186,7 +206,7 @@ def _draw_start(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndar
         nearest = to_nearest[:, best]
         chosen[-1] = int(candidates[best])
         if len(chosen) == k:
-            return points[chosen]
+            return sample[chosen]
         running = np.cumsum(nearest, dtype=np.float64)
         drawn = np.searchsorted(running, rng.random(trials) * running[-1], side="right")
         candidates = np.minimum(drawn, len(rows) - 1)

@@ -6,7 +6,7 @@ Pyramid-guided grouping (PGG) of Wang et al., "Fully Self-Supervised Learning fo
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save
 
-from pipeline.clustering.kmeans import KMeans, assign, fit_kmeans
-from pipeline.clustering.sampling import count_cells, gather_cells, sample_rows
+from pipeline.clustering.finished_fits import load_fit, save_fit
+from pipeline.clustering.fitting import choose_cells, fit_cells
+from pipeline.clustering.kmeans import KMeans, assign
 from pipeline.errors import InputError
 from pipeline.features.shards import cell_columns, image_ids_of_cells, iterate_level
 from pipeline.params import PggParams
 from pipeline.runtime.artifacts import Artifact, write_json
 
-FEWEST_ROWS = 4  # two clusters of two
 ZERO_LABEL = -1  # of a cell whose feature vector is zero and so has no direction
 
 _SCHEMA = pa.schema(
@@ -63,8 +63,14 @@ def cluster_pyramid(
     out: Path,
     rows: dict[str, int],
     log: logging.Logger,
+    *,
+    scratch: Path,
+    check_stop: Callable[[], None],
 ) -> dict[str, Any]:
     """Cluster the features of each level and label all cells of all images.
+
+    Memory does not grow with the number of images: where the cells to fit on are many, they go to files, see
+    `fit_cells`.
 
     Args:
         features: The opened folder `data/features`.
@@ -74,6 +80,9 @@ def cluster_pyramid(
         out: Folder to fill with `level=<l>.parquet`, `centroids.safetensors` and `statistics.json`.
         rows: Is given the number of rows of each table.
         log: For one line per level, and one where fewer clusters are used than asked for.
+        scratch: Folder for finished fits and the state of a running one, from which an interrupted run goes on; it must
+            belong to the same parameters, inputs and code.
+        check_stop: Raises to interrupt; called between levels and between the Lloyd steps over files.
 
     Returns:
         What `statistics.json` holds. `sizes` count the cells of all images; `rows` is their sum and `zero_vectors`.
@@ -90,31 +99,31 @@ def cluster_pyramid(
     centroids: dict[str, np.ndarray] = {}
     statistics: dict[str, Any] = {}
     for level, k_asked in zip(levels, asked, strict=True):
-        points, available = _gather_points(features, frozenset(train_ids), level, k_asked, params)
-        k = min(k_asked, available // 2)
+        check_stop()
+        cells = choose_cells(features, frozenset(train_ids), level, k_asked, params)
+        k = min(k_asked, cells.available // 2)
         if k < k_asked:
-            log.info("level %d: pgg.k %d clipped to %d, half of its %d train cells", level, k_asked, k, available)
-        fitted = fit_kmeans(
-            points,
-            k,
-            spherical=True,
-            iterations=params.iterations,
-            restarts=params.restarts,
-            seed=params.seed,
-        )
+            log.info("level %d: pgg.k %d clipped to %d, half of its %d train cells", level, k_asked, k, cells.available)
+        finished = scratch / f"level={level}.npz"
+        fitted = load_fit(finished)
+        if fitted is None:
+            fitted = fit_cells(cells, k, params, scratch / f"level={level}", check_stop, log)
+            save_fit(finished, fitted)
+        else:
+            log.info("level %d: going on from its finished k-means", level)
         if empty := int((fitted.sizes == 0).sum()):
             log.warning("level %d: %d of %d clusters stay empty, equal features", level, empty, k)
         name = f"level={level}.parquet"
         sizes, zeros = _write_labels(features, level, fitted.centroids, out / name)
         rows[name] = int(sizes.sum()) + zeros
         centroids[f"level={level}"] = fitted.centroids
-        statistics[str(level)] = _summary(fitted, k_asked, len(points), sizes, zeros)
+        statistics[str(level)] = _summary(fitted, k_asked, len(cells.chosen), sizes, zeros)
         log.info(
             "level %d: %d clusters fitted on %d of %d train cells, inertia %.6g, %d started anew, %d cells labelled",
             level,
             k,
-            len(points),
-            available,
+            len(cells.chosen),
+            cells.available,
             fitted.inertia,
             fitted.reseeded,
             int(sizes.sum()),
@@ -173,21 +182,6 @@ def read_pseudo_level(pseudo_labels: Artifact, level: int) -> PseudoLabels:
             "`dvc repro --force --single-item cluster`"
         ) from None
     return PseudoLabels(level, k, dict(zip(image_ids, labels, strict=True)), dict(zip(image_ids, margins, strict=True)))
-
-
-def _gather_points(
-    features: Artifact, train_ids: frozenset[str], level: int, k: int, params: PggParams
-) -> tuple[np.ndarray, int]:
-    """The train cells to fit on, float32 (N, D), and how many non-zero ones there are to draw from."""
-    counts = count_cells(features, train_ids, level)  # zeros have no direction
-    available = sum(counts)
-    if available < FEWEST_ROWS:
-        raise InputError(
-            f"{features.path / f'level={level}'}: {available} usable train cells, and clustering needs {FEWEST_ROWS}; "
-            f"add images, or leave level {level} out of extract.levels"
-        )
-    chosen = sample_rows(counts, min(k, available // 2) * params.max_points_per_centroid, params.seed)
-    return gather_cells(features, train_ids, level, chosen), available
 
 
 def _write_labels(features: Artifact, level: int, centroids: np.ndarray, path: Path) -> tuple[np.ndarray, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -32,6 +32,13 @@ def count_cells(features: Artifact, image_ids: Collection[str], level: int) -> l
 
 
 def gather_cells(features: Artifact, image_ids: Collection[str], level: int, chosen: np.ndarray) -> np.ndarray:
+    """Read some of the cells that `count_cells` counts at once, float32 (len(chosen), D); see `iterate_cells`."""
+    return np.concatenate(list(iterate_cells(features, image_ids, level, chosen)))
+
+
+def iterate_cells(
+    features: Artifact, image_ids: Collection[str], level: int, chosen: np.ndarray
+) -> Iterator[np.ndarray]:
     """Read some of the cells that `count_cells` counts, a shard at a time.
 
     Args:
@@ -40,21 +47,19 @@ def gather_cells(features: Artifact, image_ids: Collection[str], level: int, cho
         level: Cells a side.
         chosen: Ascending numbers of cells; those that are counted are numbered one after the other.
 
-    Returns:
-        float32 (len(chosen), D).
+    Yields:
+        float32 (n, D), the chosen cells of a shard.
 
     Raises:
         InputError: A shard cannot be used.
     """
-    parts: list[np.ndarray] = []
     first = 0
     for shard in iterate_level(features, level):
         vectors = shard.vectors[_used(shard, image_ids)].reshape(-1, shard.vectors.shape[2])
         vectors = vectors[vectors.any(axis=1)]
         here = chosen[np.searchsorted(chosen, first) : np.searchsorted(chosen, first + len(vectors))]
-        parts.append(vectors[here - first].astype(np.float32))
+        yield vectors[here - first].astype(np.float32)
         first += len(vectors)
-    return np.concatenate(parts)
 
 
 def sample_rows(counts_per_image: Sequence[int] | np.ndarray, total: int, seed: int) -> np.ndarray:

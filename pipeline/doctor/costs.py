@@ -155,6 +155,8 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
     }
     sizes = {
         "features": features,
+        # 32-bit vectors of all channels, before whitening
+        "features kept in .fs4": images * cells * 4.0 * rates.dimension * params.run.keep_features,
         # cluster ids of up to 256 clusters are a byte a pixel before they are compressed
         "label maps": images * pixels * (1.0 if train.k <= 256 else 2.0),
         "weights": 2.0 * rates.weights,

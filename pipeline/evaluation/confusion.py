@@ -35,6 +35,8 @@ def confusion_matrix(
             array does not hold integers, or when `ignore_index` is one of the classes.
     """
     _check(truth, clusters, classes, k, ignore_index)
+    if truth.dtype != np.uint8 and truth.size and truth.min() >= 0 and truth.max() < _UINT8_IDS:
+        truth = truth.astype(np.uint8)
     # A uint8 id is its own row, so that ignored and unknown ids need no pass of their own.
     narrow = truth.dtype == np.uint8
     rows = max(_UINT8_IDS, classes) if narrow else classes + 1

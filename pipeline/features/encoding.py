@@ -47,6 +47,22 @@ def encode_cells(
         return torch.cat(vectors, dim=1)
 
 
+def fill_batch(frames: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Repeat the last frame until the batch is full.
+
+    Libraries choose another order of summation for another batch size. In batches of one size the vectors of an image
+    do not depend on which images it is encoded with, so that features of an earlier run and new ones fit together.
+
+    Args:
+        frames: uint8 (B, 3, h, w), at least one.
+        batch_size: At least B.
+
+    Returns:
+        uint8 (batch_size, 3, h, w).
+    """
+    return torch.cat([frames, frames[-1:].expand(batch_size - len(frames), -1, -1, -1)])
+
+
 def _crop_cells(frames: torch.Tensor, level: int) -> Iterator[torch.Tensor]:
     """One cell of all frames after the other, cut at whole pixels and resized to the frame's size, uint8."""
     height, width = frames.shape[-2:]

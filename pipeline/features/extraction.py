@@ -1,7 +1,7 @@
 """Extracts the pyramid features of all images in two passes that stream and can be interrupted.
 
-The first pass encodes and keeps raw vectors in a scratch folder, a shard at a time; the second centres them on the
-train images, which are known only then, and writes the Parquet shards.
+The first pass encodes the images whose raw vectors are not in the store yet; the second centres all on the train
+images, which are known only then, and writes the Parquet shards.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 
 from pipeline.data.loading import Batch, shape_batches
 from pipeline.errors import InputError, ParamsError
-from pipeline.features.encoding import Encode, encode_cells
+from pipeline.features.encoding import Encode, encode_cells, fill_batch
 from pipeline.features.pooling import cell_boxes
-from pipeline.features.raw_shards import RawShards
 from pipeline.features.shards import shard_name, write_shard
 from pipeline.features.standardising import Moments, Standardiser
+from pipeline.features.store import FeatureStore
 from pipeline.params import ExtractParams
 
 Load = Callable[[list[list[int]]], Iterator[Batch]]
@@ -35,11 +35,13 @@ class Images:
 
     Attributes:
         ids: Their ids.
+        keys: SHA-256 of each file, by which its raw vectors are kept.
         sizes: (h, w) of each frame in pixels.
         is_train: Whether each is in the train split; only those count for the mean.
     """
 
     ids: Sequence[str]
+    keys: Sequence[str]
     sizes: Sequence[tuple[int, int]]
     is_train: Sequence[bool]
 
@@ -52,7 +54,7 @@ def extract_features(
     dimension: int,
     params: ExtractParams,
     out: Path,
-    scratch: Path,
+    store: FeatureStore,
     metadata: Mapping[str, Any],
     check_stop: Callable[[], None],
     log: logging.Logger,
@@ -66,11 +68,10 @@ def extract_features(
         dimension: Its number of channels D.
         params: Group `extract`.
         out: Folder to fill with `level=<l>/part-<n>.parquet`.
-        scratch: Folder for raw vectors; finished shards that it holds from an interrupted run are used again, so
-            it must belong to the same parameters, inputs and code. The caller removes it.
+        store: Raw vectors; what it holds from an earlier or interrupted run is not encoded again.
         metadata: Plain values noted in every shard.
         check_stop: Raises to interrupt; called between batches.
-        log: For one line when an earlier run is resumed, and one about images that were given up.
+        log: For one line when features are known already, and one about images that were given up.
 
     Returns:
         Rows of each file, by its name below `out`; and counts of images, cells, bad images and zero vectors.
@@ -85,26 +86,27 @@ def extract_features(
             f"extract.pca: {params.pca} components are more than the {dimension} channels of source {params.source}; "
             f"use at most {dimension}, or 0 for none"
         )
+    missing = _find_missing(images, store)
+    _require_space(images, len(missing), dimension, params, out, store.folder)
+    if len(store):
+        log.info("going on: the features of %d of %d images are known", len(images.ids) - len(missing), len(images.ids))
+    _encode(images, missing, load, encode, dimension, params, store, check_stop)
     shards = _cut(len(images.ids), params.shard_images)
-    raw_shards = RawShards(scratch)
-    finished = [part for part in range(len(shards)) if raw_shards.is_finished(part)]
-    _require_space(images, dimension, params, out, scratch, len(finished) / max(1, len(shards)))
-    if finished:
-        log.info("going on: %d of %d shards are encoded already", len(finished), len(shards))
-    _encode_missing(images, shards, set(finished), load, encode, dimension, params, raw_shards, check_stop)
-    bad, standardisers = _fit(images, shards, dimension, params, raw_shards, check_stop)
+    bad, standardisers = _fit(images, shards, dimension, params, store, check_stop)
     if bad:
         log.warning("features of %d images are not finite and become zeros, the first of %s", len(bad), bad[0])
     rows: dict[str, int] = {}
     zeros = 0
     for part, shard in enumerate(shards):
         check_stop()
-        raw = raw_shards.load(part)  # (n, cells, D)
+        raw = store.load([images.keys[index] for index in shard])  # (n, cells, D)
         failed = _non_finite(raw)
         for level, cells in _level_cells(params.levels):
             vectors = standardisers[level](np.nan_to_num(raw[:, cells]))
             vectors[failed] = 0.0
-            boxes = np.stack([cell_boxes(level, *images.sizes[index]) for index in shard])
+            sizes = {images.sizes[index] for index in shard}
+            of_size = {size: cell_boxes(level, *size) for size in sizes}  # few sizes, many images
+            boxes = np.stack([of_size[images.sizes[index]] for index in shard])
             name = shard_name(level, part)
             ids = [images.ids[index] for index in shard]
             rows[name] = write_shard(out / name, ids, boxes, vectors, level, metadata)
@@ -123,48 +125,46 @@ def _level_cells(levels: Sequence[int]) -> list[tuple[int, slice]]:
     return [(level, slice(first, end)) for level, (first, end) in zip(levels, pairwise(ends), strict=True)]
 
 
-def _encode_missing(
+def _find_missing(images: Images, store: FeatureStore) -> list[int]:
+    """The images to encode; of equal files the first."""
+    first = {key: index for index, key in reversed(list(enumerate(images.keys)))}
+    return sorted(index for key, index in first.items() if key not in store)
+
+
+def _encode(
     images: Images,
-    shards: list[range],
-    finished: set[int],
+    missing: Sequence[int],
     load: Load,
     encode: Encode,
     dimension: int,
     params: ExtractParams,
-    raw_shards: RawShards,
+    store: FeatureStore,
     check_stop: Callable[[], None],
 ) -> None:
-    # batches are cut within shards, so that a resumed run feeds the backbone the same batches
-    plan = {
-        part: [
-            [shard[position] for position in batch]
-            for batch in shape_batches([images.sizes[index] for index in shard], params.batch_size, None)
-        ]
-        for part, shard in enumerate(shards)
-        if part not in finished
-    }
-    loaded = load([batch for batches in plan.values() for batch in batches])
+    batches = shape_batches([images.sizes[index] for index in missing], params.batch_size, None)
+    batches = [[missing[position] for position in batch] for batch in batches]
     cells = sum(level * level for level in params.levels)
+    loaded = load(batches)
+    keys: list[str] = []
+    waiting: list[np.ndarray] = []
     failed = 0
-    for part, batches in plan.items():
-        raw = np.empty((len(shards[part]), cells, dimension), np.float32)
-        for batch in batches:
-            indices, frames = next(loaded)
-            if indices != batch:
-                raise ValueError(f"asked for the frames {batch}, was given {indices}")
-            vectors = encode_cells(
-                frames,
-                params.levels,
-                encode,
-                mode=params.mode,
-                check_stop=check_stop,
-            ).numpy()  # (B, cells, D)
-            raw[np.subtract(indices, shards[part].start)] = vectors
-            failed += len(_non_finite(vectors))
-            if failed > params.max_bad_fraction * len(images.ids):
-                position, level = _first_non_finite(vectors, params.levels)
-                raise _too_many_bad(images.ids[indices[position]], level, failed, len(images.ids), params)
-        raw_shards.save(part, raw)
+    for batch in batches:
+        indices, frames = next(loaded)
+        if indices != batch:
+            raise ValueError(f"asked for the frames {batch}, was given {indices}")
+        vectors = encode_cells(
+            fill_batch(frames, params.batch_size), params.levels, encode, mode=params.mode, check_stop=check_stop
+        )
+        found = vectors[: len(batch)].numpy().reshape(len(batch), cells, dimension)
+        failed += len(_non_finite(found))
+        if failed > params.max_bad_fraction * len(images.ids):
+            position, level = _first_non_finite(found, params.levels)
+            raise _too_many_bad(images.ids[indices[position]], level, failed, len(images.ids), params)
+        keys += [images.keys[index] for index in batch]
+        waiting.append(found)
+        if len(keys) >= params.shard_images or batch is batches[-1]:
+            store.add(keys, np.concatenate(waiting))
+            keys, waiting = [], []
 
 
 def _fit(
@@ -172,18 +172,18 @@ def _fit(
     shards: list[range],
     dimension: int,
     params: ExtractParams,
-    raw_shards: RawShards,
+    store: FeatureStore,
     check_stop: Callable[[], None],
 ) -> tuple[list[str], dict[int, Standardiser]]:
     """The images without usable features, and a standardiser per level.
 
-    Sums run over the shards in order, read back from scratch, so that they do not depend on what was resumed.
+    Sums run over the images in order, read back from the store, so that they do not depend on what was known before.
     """
     moments = {level: Moments(dimension, second=params.pca > 0) for level in params.levels}
     bad: list[str] = []
-    for part, shard in enumerate(shards):
+    for shard in shards:
         check_stop()
-        raw = raw_shards.load(part)  # (n, cells, D)
+        raw = store.load([images.keys[index] for index in shard])  # (n, cells, D)
         failed = set(_non_finite(raw))
         bad += [images.ids[shard[position]] for position in sorted(failed)]
         if len(bad) > params.max_bad_fraction * len(images.ids):
@@ -219,12 +219,12 @@ def _too_many_bad(image_id: str, level: int, bad: int, images: int, params: Extr
 
 
 def _require_space(
-    images: Images, dimension: int, params: ExtractParams, out: Path, scratch: Path, finished: float
+    images: Images, missing: int, dimension: int, params: ExtractParams, out: Path, scratch: Path
 ) -> None:
     """Stop before any work if the raw vectors and the shards will not fit."""
-    cells = len(images.ids) * sum(level * level for level in params.levels)
-    raw = int(cells * dimension * 4 * (1 - finished))
-    final = cells * ((params.pca or dimension) * 2 + ROW_BYTES)
+    cells = sum(level * level for level in params.levels)
+    raw = missing * cells * dimension * 4
+    final = len(images.ids) * cells * ((params.pca or dimension) * 2 + ROW_BYTES)
     same = out.stat().st_dev == scratch.stat().st_dev
     for folder, needed in [(out, final + raw)] if same else [(out, final), (scratch, raw)]:
         if (free := shutil.disk_usage(folder).free) < needed:

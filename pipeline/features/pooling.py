@@ -20,13 +20,15 @@ def pool_cells(feature_map: torch.Tensor, level: int) -> torch.Tensor:
     Returns:
         (B, level * level, D), rows of cells first; float64 for a float64 map, else float32. Differentiable.
     """
-    _, _, h, w = feature_map.shape
+    B, D, h, w = feature_map.shape
     with torch.autocast(feature_map.device.type, enabled=False):
         values = feature_map if feature_map.dtype == torch.float64 else feature_map.float()
         down = torch.from_numpy(overlap_weights(level, h)).to(values)  # (level, h)
         across = torch.from_numpy(overlap_weights(level, w)).to(values)  # (level, w)
-        cells = down @ (values @ across.T)  # (B, D, level, level)
-        return cells.flatten(2).transpose(1, 2).contiguous()  # (B, level * level, D)
+        # channels last, as networks leave them: neither product has to copy the map
+        rows = down @ values.permute(0, 2, 3, 1).reshape(B, h, w * D)  # (B, level, w * D)
+        cells = across @ rows.view(B * level, w, D)  # (B * level, level, D)
+        return cells.view(B, level * level, D)
 
 
 def overlap_weights(cells: int, pixels: int) -> np.ndarray:

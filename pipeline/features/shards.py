@@ -169,7 +169,7 @@ def read_shard(path: Path) -> Shard:
         raise _unusable(path, f"not a shard of features ({error} is not noted in it)") from None
     except (pa.ArrowException, OSError, TypeError, ValueError) as error:
         raise _unusable(path, f"not a readable shard ({str(error).splitlines()[0][:200]})") from None
-    if not np.isfinite(vectors).all():
+    if not _all_finite(vectors):
         raise _unusable(path, "holds values that are not finite")
     shape = (len(image_ids), level * level)
     boxes = np.stack([table[side].to_numpy() for side in BOX], axis=1)
@@ -216,6 +216,11 @@ def iterate_level(features: Artifact, level: int) -> Iterator[Shard]:
             raise _unusable(path, f"repeats images of an earlier shard, such as {min(repeated)}")
         seen.update(shard.image_ids)
         yield shard
+
+
+def _all_finite(halves: np.ndarray) -> bool:
+    # several times faster than np.isfinite, which converts float16
+    return not halves.size or bool((halves.view(np.uint16) & np.uint16(0x7FFF)).max() < 0x7C00)
 
 
 def _schema(dimension: int) -> pa.Schema:

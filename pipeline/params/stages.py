@@ -173,4 +173,6 @@ class RunParams(Group):
     threads: Natural
     workers: Natural
     cache_mb: Natural
+    checkpoint_steps: Natural
+    keep_features: bool
     lock_timeout: NonNegative

@@ -21,10 +21,18 @@ class Checkpoints:
 
     The folder's name carries the fingerprint of parameters, inputs, code and machine, so whatever lies in it
     belongs to this run.
+
+    Args:
+        folder: Where they lie.
+        every_steps: How many optimiser steps apart the loop saves within an epoch; 0: only after each epoch.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, every_steps: int = 0) -> None:
+        self.folder, self.every_steps = folder, every_steps
+
+    def are_due(self, step: int, steps: int) -> bool:
+        """Whether to save after `step` of the `steps` steps of an epoch; its end is saved anyway."""
+        return self.every_steps > 0 and step % self.every_steps == 0 and step < steps
 
     def save(self, epoch: int, step: int, state: dict[str, Any]) -> None:
         """Write the state at which `step` steps of `epoch` are done, then remove all but the last two."""
@@ -35,7 +43,7 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest readable state, or None; a damaged file is passed over with a log line."""
+        """The newest readable state, or None; a damaged file is removed with a log line."""
         for path in reversed(self._paths()):
             try:
                 with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
@@ -45,6 +53,7 @@ class Checkpoints:
             except Exception as error:  # damaged files make torch raise nearly every kind of exception
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 log.warning("%s cannot be read (%s); going back to the one before", path, reason)
+                path.unlink(missing_ok=True)  # or it would count as one of the two that are kept
                 continue
             log.info("going on from %s", path.name)
             return state

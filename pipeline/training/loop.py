@@ -61,6 +61,7 @@ def run_epochs(
 ) -> None:
     """Train for `epochs` passes; go on where an interrupted run of the same fingerprint stopped.
 
+    The state is saved after every epoch, every `checkpoints.every_steps` steps, and when a stop signal came.
     A run that was interrupted and resumed ends with the same bits as one that was not, on the CPU with the same
     number of threads: all randomness is a function of (seed, epoch, image), and the state holds the rest.
 
@@ -69,12 +70,13 @@ def run_epochs(
         Interrupted: A stop signal came; the state up to the last finished step is saved.
     """
     base_rates = [group["lr"] for group in trainee.optimizer.param_groups]
-    first_epoch, first_step, sums = 0, 0, dict[str, float]()
+    first_epoch, first_step, bad_steps, sums = 0, 0, 0, dict[str, float]()
     if (state := checkpoints.load()) is not None:
         trainee.load_state_dict(state["trainee"])
         trainee.optimizer.load_state_dict(state["optimizer"])
         curves.replay(state["curves"])
-        first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
+        first_epoch, first_step = state["epoch"], state["step"]
+        bad_steps, sums = state["bad_steps"], state["sums"]
 
     def save(epoch: int, step: int) -> None:
         checkpoints.save(
@@ -84,6 +86,7 @@ def run_epochs(
                 "trainee": trainee.state_dict(),
                 "optimizer": trainee.optimizer.state_dict(),
                 "curves": curves.rows,
+                "bad_steps": bad_steps,
                 "sums": sums,
             },
         )
@@ -91,10 +94,9 @@ def run_epochs(
     for epoch in range(first_epoch, epochs):
         batches = trainee.epoch_batches(epoch)
         if first_step == 0:
-            sums = {}
+            bad_steps, sums = 0, {}
             trainee.begin_epoch(epoch)
         with stop.deferred():
-            bad_steps = 0
             for step, (indices, images) in enumerate(load(batches[first_step:]), first_step):
                 factor = trainee.learning_rate_factor((epoch + step / len(batches)) / epochs)
                 for group, rate in zip(trainee.optimizer.param_groups, base_rates, strict=True):
@@ -109,7 +111,7 @@ def run_epochs(
                 for key, value in values.items():
                     sums[key] = sums.get(key, 0.0) + value
                 sums["steps"] = sums.get("steps", 0.0) + bool(values)
-                if stop.requested:
+                if stop.requested or checkpoints.are_due(step + 1, len(batches)):
                     save(epoch, step + 1)
                     stop.check()
             # still deferred: an epoch that shows in the curves is in a checkpoint as well

@@ -1,4 +1,6 @@
 import logging
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from sklearn.metrics import adjusted_rand_score
 
+from pipeline.clustering import fitting
 from pipeline.clustering.pyramid import cluster_pyramid, read_pseudo_labels
 from pipeline.errors import InputError
 from pipeline.features.pooling import cell_boxes
@@ -54,11 +57,28 @@ def params_with(**changes: Any) -> PggParams:
     return PggParams.model_validate(values | changes)
 
 
-def run(features: Artifact, out: Path, levels: list[int] = LEVELS, **changes: Any) -> tuple[Artifact, dict[str, Any]]:
+def run(
+    features: Artifact,
+    out: Path,
+    levels: list[int] = LEVELS,
+    scratch: Path | None = None,
+    check_stop: Callable[[], None] = lambda: None,
+    **changes: Any,
+) -> tuple[Artifact, dict[str, Any]]:
     train = {name for name in names(1000) if name.startswith("train")}
     with create_artifact(out) as writer:
         writer.notes["stage"] = "cluster"
-        found = cluster_pyramid(features, train, levels, params_with(**changes), writer.path, writer.rows, LOG)
+        found = cluster_pyramid(
+            features,
+            train,
+            levels,
+            params_with(**changes),
+            writer.path,
+            writer.rows,
+            LOG,
+            scratch=scratch or Path(tempfile.mkdtemp(dir=out.parent)),
+            check_stop=check_stop,
+        )
     return open_artifact(out), found["levels"]
 
 
@@ -136,6 +156,42 @@ def test_sample_is_bounded_and_counted(features: Artifact, tmp_path: Path) -> No
     _, statistics = run(features, tmp_path / "labels", max_points_per_centroid=6)
     assert [statistics[str(level)]["rows_fitted"] for level in LEVELS] == [30, 30]
     assert [statistics[str(level)]["rows"] for level in LEVELS] == [60, 240]
+
+
+def test_large_levels_are_clustered_from_files(
+    features: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, memory = run(features, tmp_path / "memory")
+    monkeypatch.setattr(fitting, "IN_MEMORY", 4000)  # level 1 has 48 cells of 48 bytes
+    with caplog.at_level(logging.INFO):
+        _, files = run(features, tmp_path / "files", scratch=(scratch := tmp_path / "scratch"))
+    assert caplog.text.count("of cells are clustered from files") == 1
+    assert files["1"] == memory["1"]
+    for key in ("sizes", "rows", "rows_fitted", "k_used"):
+        assert sorted(np.ravel(files["2"][key])) == sorted(np.ravel(memory["2"][key]))
+    assert files["2"]["inertia"] == pytest.approx(memory["2"]["inertia"], rel=0.005)
+    assert sorted(path.name for path in scratch.iterdir()) == ["level=1.npz", "level=2.npz"]
+
+
+def test_goes_on_at_the_next_level(
+    features: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, statistics = run(features, tmp_path / "whole")
+    asked = []
+
+    def stop() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+
+    scratch = tmp_path / "scratch"
+    with pytest.raises(KeyboardInterrupt):
+        run(features, tmp_path / "cut", scratch=scratch, check_stop=stop)
+    with caplog.at_level(logging.INFO):
+        resumed, found = run(features, tmp_path / "cut", scratch=scratch)
+    assert caplog.text.count("going on from its finished k-means") == 1
+    assert found == statistics
+    assert resumed.manifest["files"] == whole.manifest["files"]
 
 
 def test_zero_vectors_are_ignored(tmp_path: Path) -> None:

@@ -40,9 +40,13 @@ def test_bytes_follow_levels_dimension_and_frames():
     params = changed("extract", levels=[1, 2], source="res5", pca=0)
     sizes = estimate_costs(params, 10, 10, (64, 64), RATES).bytes
     assert sizes["features"] == 10 * 5 * (2 * 512 + 24)
+    assert sizes["features kept in .fs4"] == 10 * 5 * 4 * 512
     assert sizes["label maps"] == 10 * 64 * 64
     whitened = estimate_costs(changed("extract", levels=[1, 2], source="res5", pca=64), 10, 10, (64, 64), RATES)
     assert whitened.bytes["features"] == 10 * 5 * (2 * 64 + 24)
+    assert (
+        estimate_costs(changed("run", keep_features=False), 9, 9, (64, 64), RATES).bytes["features kept in .fs4"] == 0
+    )
 
 
 def test_rates_are_measured():

@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from pipeline.errors import InputError, ParamsError
-from pipeline.features.extraction import Images, extract_features
+from pipeline.features.extraction import Images, Load, extract_features
 from pipeline.features.pooling import pool_cells
 from pipeline.features.shards import read_shard
+from pipeline.features.store import FeatureStore
 from pipeline.params import ExtractParams
 
 LOG = logging.getLogger("fs4.test")
 D = 6
 SIZES = [(32, 32), (32, 64), (32, 32), (64, 32), (32, 32), (32, 32), (32, 64), (32, 32), (32, 32), (32, 32), (32, 32)]
-IMAGES = Images([f"i{n:02d}.png" for n in range(11)], SIZES, [n % 4 != 3 for n in range(11)])
+KEYS = [hashlib.sha256(bytes([n])).hexdigest() for n in range(11)]
+IMAGES = Images([f"i{n:02d}.png" for n in range(11)], KEYS, SIZES, [n % 4 != 3 for n in range(11)])
 
 
 def params_with(**changes: Any) -> ExtractParams:
@@ -45,6 +47,11 @@ def load(batches: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
         yield batch, torch.stack([frame(index) for index in batch])
 
 
+def load_some(indices: list[int]) -> Load:
+    """The same for images that are numbered otherwise."""
+    return lambda batches: ((batch, torch.stack([frame(indices[position]) for position in batch])) for batch in batches)
+
+
 def encode(batch: torch.Tensor) -> torch.Tensor:
     weight = torch.from_numpy(np.random.default_rng(9).normal(size=(D, 3, 8, 8))).float()
     return torch.nn.functional.conv2d(batch.float() / 255, weight, stride=8).relu()
@@ -68,15 +75,14 @@ class Extraction:
         name: str,
         *,
         images: Images = IMAGES,
+        load: Load = load,
         encode: Callable[[torch.Tensor], torch.Tensor] = encode,
         check_stop: Callable[[], None] = lambda: None,
-        keep_scratch: bool = False,
         **changes: Any,
     ) -> Run:
         out, scratch = self.folder / name, self.folder / f"{name}.scratch"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        scratch.mkdir(exist_ok=True)
         rows, counts = extract_features(
             images,
             load,
@@ -84,7 +90,7 @@ class Extraction:
             dimension=D,
             params=params_with(**changes),
             out=out,
-            scratch=scratch,
+            store=FeatureStore(scratch),
             metadata={"backbone": "abc"},
             check_stop=check_stop,
             log=LOG,
@@ -140,7 +146,7 @@ def test_same_bytes_again_and_after_an_interruption(extract: Extraction, changes
         encoded.append(len(batch))
         return encode(batch)
 
-    for limit in (5, 3):  # stop twice, in the middle of a shard
+    for limit in (3, 3):  # stop twice, in the middle of a file of the store
 
         def stop(first: int = len(encoded), limit: int = limit) -> None:
             if len(encoded) - first >= limit * (5 if changes.get("mode") == "crop" else 1):
@@ -167,7 +173,41 @@ def test_half_written_and_damaged_shards_are_encoded_again(extract: Extraction) 
         return encode(batch)
 
     assert extract("a", encode=counted).files == whole.files
-    assert len(encoded) == 6
+    assert len(encoded) == 8  # seven images, of two shapes
+
+
+def test_new_images_cost_only_their_own_features_and_change_nothing(extract: Extraction) -> None:
+    def chosen(indices: list[int]) -> Images:
+        return Images(*([values[index] for index in indices] for values in (IMAGES.ids, KEYS, SIZES, IMAGES.is_train)))
+
+    encoded: list[int] = []
+
+    def counted(batch: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(batch))
+        return encode(batch)
+
+    new, old = [1, 8], [n for n in range(11) if n not in (1, 8)]
+    extract("grown", images=chosen(old), load=load_some(old))
+    grown = extract("grown", encode=counted)
+    assert encoded == [2, 2]  # of two shapes, filled up
+    assert grown.files == extract("whole").files
+    # another share of train images, and fewer of them: what is known is enough
+    fewer = chosen([*new, 3])
+    again = extract("grown", images=fewer, encode=lambda batch: pytest.fail("worked"))
+    assert again.files == extract("alone", images=fewer, load=load_some([*new, 3])).files
+
+
+def test_equal_files_are_encoded_once(extract: Extraction) -> None:
+    twins = Images(["a", "b", "c"], [KEYS[0], KEYS[2], KEYS[0]], [(32, 32)] * 3, [True] * 3)
+    encoded: list[int] = []
+
+    def counted(batch: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(batch))
+        return encode(batch)
+
+    _, vectors = level_of(extract("a", images=twins, load=load_some([0, 2, 0]), encode=counted), 2)
+    assert encoded == [2]
+    np.testing.assert_array_equal(vectors[0], vectors[2])
 
 
 def test_shard_size_changes_files_only(extract: Extraction) -> None:
@@ -202,7 +242,7 @@ def test_tolerated_bad_images_become_zeros_and_do_not_touch_the_mean(extract: Ex
     _, vectors = level_of(run, 2)
     assert not vectors[5].any()
     assert np.isfinite(vectors).all()
-    others = Images(IMAGES.ids, SIZES, [train and n != 5 for n, train in enumerate(IMAGES.is_train)])
+    others = Images(IMAGES.ids, KEYS, SIZES, [train and n != 5 for n, train in enumerate(IMAGES.is_train)])
     _, expected = level_of(extract("b", images=others), 2)
     np.testing.assert_array_equal(np.delete(vectors, 5, 0), np.delete(expected, 5, 0))
 
@@ -227,7 +267,7 @@ def test_a_dead_backbone_gives_zero_vectors(extract: Extraction) -> None:
 
 def test_needs_a_train_image(extract: Extraction) -> None:
     with pytest.raises(InputError, match="no usable train image"):
-        extract("a", images=Images(IMAGES.ids, SIZES, [False] * 11))
+        extract("a", images=Images(IMAGES.ids, KEYS, SIZES, [False] * 11))
 
 
 def test_more_components_than_channels(extract: Extraction) -> None:
@@ -248,19 +288,5 @@ def test_frames_in_another_order_are_refused(extract: Extraction) -> None:
     def shuffled(batches: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
         return load(batches[::-1])
 
-    out, scratch = extract.folder / "o", extract.folder / "s"
-    out.mkdir()
-    scratch.mkdir()
     with pytest.raises(ValueError, match="asked for the frames"):
-        extract_features(
-            IMAGES,
-            shuffled,
-            encode,
-            dimension=D,
-            params=params_with(),
-            out=out,
-            scratch=scratch,
-            metadata={},
-            check_stop=lambda: None,
-            log=LOG,
-        )
+        extract("a", load=shuffled)

@@ -6,7 +6,15 @@ from tests.graph.project import STAGES, Project, stages_restored, stages_run
 
 pytestmark = pytest.mark.graph
 
-OTHER_RUN = {"threads": 2, "workers": 1, "cache_mb": 1, "lock_timeout": 3, "device": "auto"}
+OTHER_RUN = {
+    "threads": 2,
+    "workers": 1,
+    "cache_mb": 1,
+    "checkpoint_steps": 1,
+    "keep_features": False,
+    "lock_timeout": 3,
+    "device": "auto",
+}
 
 
 def test_a_second_run_does_nothing(project: Project) -> None:

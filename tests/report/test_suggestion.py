@@ -12,7 +12,9 @@ from pipeline.params import RunParams
 from pipeline.report.suggestion import FEATURES, IMAGES, OUT, USUAL, parse_ks, suggest_k
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 
-RUN = RunParams(device="cpu", threads=1, workers=0, cache_mb=0, lock_timeout=0.0)
+RUN = RunParams(
+    device="cpu", threads=1, workers=0, cache_mb=0, checkpoint_steps=0, keep_features=False, lock_timeout=0.0
+)
 TYPES, D = 5, 12
 
 

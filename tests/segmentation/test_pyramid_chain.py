@@ -9,6 +9,7 @@ from pipeline.backbones.encoder import build_encoder
 from pipeline.clustering.pyramid import cluster_pyramid, read_pseudo_labels
 from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
+from pipeline.features.store import FeatureStore
 from pipeline.params import ExtractParams, PggParams
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 from pipeline.segmentation.training import gather_pyramid
@@ -35,16 +36,15 @@ def build_pyramid(folder, images, mode, source):
         precision="fp32",
         max_bad_fraction=0.0,
     )
-    (folder / "scratch").mkdir()
     with create_artifact(folder / "features") as writer:
         rows, _ = extract_features(
-            Images(IDS, [(32, 32)] * 6, [True] * 6),
+            Images(IDS, [f"{n:064x}" for n in range(6)], [(32, 32)] * 6, [True] * 6),
             load,
             freeze_encoder(encoder, source, device=torch.device("cpu"), precision="fp32"),
             dimension=encoder.map_width(source),
             params=extract,
             out=writer.path,
-            scratch=folder / "scratch",
+            store=FeatureStore(folder / "scratch"),
             metadata={},
             check_stop=lambda: None,
             log=LOG,
@@ -53,7 +53,9 @@ def build_pyramid(folder, images, mode, source):
     grouping = PggParams(k=K, restarts=1, iterations=5, max_points_per_centroid=100, seed=0)
     with create_artifact(folder / "labels") as writer:
         features = open_artifact(folder / "features")
-        cluster_pyramid(features, IDS, LEVELS, grouping, writer.path, writer.rows, LOG)
+        cluster_pyramid(
+            features, IDS, LEVELS, grouping, writer.path, writer.rows, LOG, scratch=folder, check_stop=lambda: None
+        )
     return open_artifact(folder / "labels")
 
 

@@ -31,7 +31,9 @@ def test_clusters_the_levels_of_the_features(tmp_path: Path, monkeypatch: pytest
             boxes = np.stack([cell_boxes(level, 32, 32)] * 12)
             write_shard(writer.path / shard_name(level, 0), ids, boxes, vectors, level, {})
     params = SimpleNamespace(pgg=PggParams(k=5, restarts=2, iterations=5, max_points_per_centroid=100, seed=0))
-    run = RunParams(device="cpu", threads=1, workers=0, cache_mb=0, lock_timeout=0.0)
+    run = RunParams(
+        device="cpu", threads=1, workers=0, cache_mb=0, checkpoint_steps=0, keep_features=False, lock_timeout=0.0
+    )
     features = {FEATURES: open_artifact(Path(FEATURES))}
     with create_artifact(Path("data/pseudo_labels")) as out:
         log = logging.getLogger("fs4.test")

@@ -52,6 +52,22 @@ def test_a_truncated_file_is_passed_over_with_a_line(tmp_path, caplog, length):
     assert "going on from checkpoint-00000-0000001.pt" in caplog.text
 
 
+def test_a_damaged_file_is_not_one_of_the_two_that_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for epoch in (1, 2):
+        checkpoints.save(epoch, 0, {})
+    (tmp_path / "checkpoint-00002-0000000.pt").write_bytes(b"torn")
+    assert checkpoints.load()["epoch"] == 1
+    checkpoints.save(1, 5, {})
+    assert names(tmp_path) == ["checkpoint-00001-0000000.pt", "checkpoint-00001-0000005.pt"]
+
+
+@pytest.mark.parametrize(("every_steps", "due"), [(0, []), (1, [1, 2, 3, 4, 5]), (2, [2, 4]), (3, [3]), (7, [])])
+def test_within_an_epoch_some_steps_are_due(tmp_path, every_steps, due):
+    checkpoints = Checkpoints(tmp_path, every_steps)
+    assert [step for step in range(1, 7) if checkpoints.are_due(step, 6)] == due
+
+
 def test_without_a_readable_file_there_is_no_state(tmp_path):
     assert Checkpoints(tmp_path).load() is None
     assert Checkpoints(tmp_path / "absent").load() is None

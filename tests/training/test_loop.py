@@ -64,25 +64,31 @@ class Toy:
         self.target = state["target"]
 
 
-class Loader:
-    """Gives images, and asks for a stop while the step number `stop_at` of this run is under way."""
+class Killed(BaseException):
+    """Stands for SIGKILL: nobody gets to do anything any more."""
 
-    def __init__(self, stop: StopSignal, stop_at: int | None = None) -> None:
-        self.stop, self.stop_at, self.given = stop, stop_at, 0
+
+class Loader:
+    """Gives images, and asks for a stop while the step number `stop_at` is under way, or is killed in its place."""
+
+    def __init__(self, stop: StopSignal, stop_at: int | None = None, kill_at: int | None = None) -> None:
+        self.stop, self.stop_at, self.kill_at, self.given = stop, stop_at, kill_at, 0
 
     def __call__(self, batches: Batches) -> Iterator[tuple[list[int], torch.Tensor]]:
         for batch in batches:
             self.given += 1
             if self.given == self.stop_at:
                 self.stop._receive(15, None)
+            if self.given == self.kill_at:
+                raise Killed
             images = [generator(1, "image", index).integers(0, 256, (3, 2, 2)) for index in batch]
             yield batch, torch.stack([torch.from_numpy(image).to(torch.uint8) for image in images])
 
 
-def train(folder, toy: Toy, stop_at: int | None = None) -> Curves:
+def train(folder, toy: Toy, stop_at: int | None = None, *, kill_at: int | None = None, every_steps: int = 0) -> Curves:
     stop, curves = StopSignal(), Curves(None)
-    loader = Loader(stop, stop_at)
-    run_epochs(toy, epochs=EPOCHS, load=loader, checkpoints=Checkpoints(folder), curves=curves, stop=stop, log=LOG)
+    loader, checkpoints = Loader(stop, stop_at, kill_at), Checkpoints(folder, every_steps)
+    run_epochs(toy, epochs=EPOCHS, load=loader, checkpoints=checkpoints, curves=curves, stop=stop, log=LOG)
     return curves
 
 
@@ -116,6 +122,37 @@ def test_stopped_after_every_step_is_still_the_same(tmp_path, whole):
             train(tmp_path, Toy(), 1)
     resumed = Toy()
     assert_same(resumed, train(tmp_path, resumed), whole)
+
+
+@pytest.mark.parametrize("kill_at", range(2, EPOCHS * STEPS + 1))
+@pytest.mark.parametrize("every_steps", [1, 3])
+def test_killed_in_any_step_only_the_steps_since_the_last_checkpoint_are_lost(tmp_path, whole, kill_at, every_steps):
+    with pytest.raises(Killed):
+        train(tmp_path, Toy(), kill_at=kill_at, every_steps=every_steps)
+    epoch, step = divmod(kill_at - 1, STEPS)
+    expected = (epoch, step // every_steps * every_steps)
+    if expected == (0, 0):
+        assert Checkpoints(tmp_path).load() is None
+    else:
+        state = Checkpoints(tmp_path).load()
+        assert (state["epoch"], state["step"]) == expected
+    assert len(list(tmp_path.iterdir())) <= 2
+    resumed = Toy()
+    assert_same(resumed, train(tmp_path, resumed, every_steps=every_steps), whole)
+
+
+def test_checkpoints_within_an_epoch_change_nothing(tmp_path, whole):
+    toy = Toy()
+    assert_same(toy, train(tmp_path, toy, every_steps=2), whole)
+
+
+def test_bad_steps_before_an_interruption_count_after_it(tmp_path):
+    bad = {(1, step) for step in range(MAX_BAD_STEPS)}
+    with pytest.raises(Interrupted):
+        train(tmp_path, Toy(bad=bad), STEPS + 2)
+    resumed = Toy(bad={(1, 0)})  # the toy counts its steps from the resumption
+    with pytest.raises(TrainingError, match=r"in 3 steps in a row \(epoch 2, step 3\)"):
+        train(tmp_path, resumed)
 
 
 def test_a_truncated_newest_checkpoint_costs_only_the_steps_since(tmp_path, whole):

@@ -1,0 +1,51 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from benchmarks import tables
+from benchmarks.measuring import Row
+
+RECORD = {"threads": 1, "processor": "some", "versions": {"torch": "2", "numpy": "1"}}
+
+
+def record(*rows: Row) -> dict:
+    return {**RECORD, "rows": [{**asdict(row), "met": row.met} for row in rows]}
+
+
+def test_a_target_that_is_missed_stands_out() -> None:
+    rows = record(Row("ours", "theirs", 1.5, 3.0, "s", 2.0, ">= 5"), Row("more", "theirs", 1.0, 0.0, "s", 1.0, "<= 2"))
+    lines = tables.markdown(rows["rows"]).splitlines()
+    assert lines[2] == "| ours | theirs | 1.5 s | 3 s | 2.00 | ≥ 5 | **no** |"
+    assert lines[3] == "| more | theirs | 1 s | – | 1.00 | ≤ 2 | yes |"
+
+
+def test_amounts_without_targets_are_shares() -> None:
+    rows = record(Row("all", "–", 4.0, 0.0, "h", 4.0), Row("train", "all", 1.0, 4.0, "h", 0.25))
+    assert tables.markdown(rows["rows"]).splitlines()[2:] == ["| all | 4 h | – |", "| train | 1 h | 25% of all |"]
+
+
+def test_the_tables_are_written_between_their_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(tables, "PAGE", page := tmp_path / "speed.md")
+    page.write_text(f"before\n{tables.START}\nold\n{tables.END}\nafter\n", "utf-8")
+    (tmp_path / "shards.json").write_text(json.dumps(record(Row("a", "b", 1.0, 1.0, "s", 1.0, "<= 2"))), "utf-8")
+    tables.write_table()
+    text = page.read_text("utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith(f"{tables.END}\nafter\n")
+    assert "### Parquet shards\n\n| measured" in text
+    assert "some; 1 thread; torch 2, numpy 1." in text
+    assert "old" not in text
+    tables.write_table()
+    assert page.read_text("utf-8") == text
+    page.write_text("no markers", "utf-8")
+    with pytest.raises(ValueError, match="markers"):
+        tables.write_table()
+
+
+def test_the_page_has_every_part_that_was_recorded() -> None:
+    page = (Path(__file__).parents[2] / tables.PAGE).read_text("utf-8")
+    for name, title in tables.PARTS.items():
+        assert (f"### {title}" in page) == (Path(__file__).parents[2] / tables.RESULTS / f"{name}.json").exists()

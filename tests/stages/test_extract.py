@@ -1,0 +1,85 @@
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.backbones.encoder import build_encoder, save_encoder
+from pipeline.data.frames import Frame
+from pipeline.data.manifest import ImageRow, ImageTable, write_images
+from pipeline.params import ExtractParams, RunParams
+from pipeline.runtime.artifacts import create_artifact, open_artifact
+from pipeline.runtime.digests import file_digest
+from pipeline.runtime.interrupts import StopSignal
+from pipeline.runtime.stage import Stage
+from stages.extract import BACKBONE, IMAGES, extract
+
+Run = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Run:
+    """Extracts some of the images 0, 1… with random weights; returns the digests of the shards."""
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO)
+
+    def draw(index: int) -> ImageRow:
+        path = Path(f"{index}.png")
+        pixels = np.random.default_rng(index).integers(0, 256, (64, 64 + 32 * (index % 2), 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        return ImageRow(path.name, "train", path.name, pixels.shape[1], 64, sha256, "ok")
+
+    def extract_images(indices: Sequence[int], *, keep: bool = True, seed: int = 0, resize: int = 64) -> dict[str, str]:
+        Path(IMAGES).parent.mkdir(parents=True, exist_ok=True)
+        write_images(Path(IMAGES), ImageTable([draw(index) for index in indices], Frame(resize, "none"), 10**6, 1))
+        with create_artifact(Path(BACKBONE)) as writer:
+            save_encoder(build_encoder("resnet18", 8, seed), writer.path, {"train_images": len(indices)})
+        values = {"levels": [1, 2], "mode": "pool", "source": "decoder", "pca": 0, "batch_size": 4}
+        values |= {"shard_images": 3, "precision": "fp32", "max_bad_fraction": 0.0}
+        params = SimpleNamespace(extract=ExtractParams.model_validate(values))
+        settings = RunParams(
+            device="cpu", threads=1, workers=0, cache_mb=0, checkpoint_steps=0, keep_features=keep, lock_timeout=0.0
+        )
+        backbone = {BACKBONE: open_artifact(Path(BACKBONE))}
+        with create_artifact(Path("data/features")) as out:
+            # the backbone's manifest says how many images it saw; what is noted in the shards must not hide the rest
+            out.notes |= {"inputs": {BACKBONE: "same"}, "versions": {}, "machine": {}}
+            log = logging.getLogger("test")
+            extract(Stage("extract", params, settings, backbone, out, tmp_path / "scratch", StopSignal(), log))
+        return {path.as_posix(): file_digest(path) for path in sorted(Path("data/features").rglob("*.parquet"))}
+
+    return extract_images
+
+
+def test_new_images_give_the_same_as_a_run_from_nothing(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run([1, 2, 4, 7])
+    assert "known" not in caplog.text
+    grown = run([0, 1, 2, 3, 4, 7, 9])
+    assert "the features of 4 of 7 images are known" in caplog.text
+    fewer = run([2, 3, 9])
+    assert "the features of 3 of 3 images are known" in caplog.text
+    caplog.clear()
+    assert run([0, 1, 2, 3, 4, 7, 9], keep=False) == grown
+    assert "known" not in caplog.text
+    remove(Path("scratch"))
+    assert run([2, 3, 9], keep=False) == fewer
+
+
+def test_another_backbone_or_frame_starts_from_nothing_and_takes_the_place(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = run([0, 1])
+    assert run([0, 1], seed=1) != first
+    assert run([0, 1], resize=32) != first
+    assert "known" not in caplog.text
+    assert len(list(Path(".fs4/features").iterdir())) == 1
+
+
+def remove(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
