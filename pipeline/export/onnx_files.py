@@ -41,7 +41,8 @@ def require_onnx() -> None:
             importlib.import_module(package)
         except ImportError:
             raise InputError(
-                f"{package} is not installed, which export needs; run `pip install -e '.[onnx]'` in the project's folder"
+                f"{package} is not installed, which export needs; "
+                "run `pip install -e '.[onnx]'` in the project's folder"
             ) from None
 
 
