@@ -19,10 +19,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro baselines bench test check format clean
+.PHONY: help env repro baselines bench test faults fuzz kill-matrix soak check format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 env: $(READY) ## make the environment in .venv
 
@@ -46,8 +46,23 @@ baselines: env ## run all baselines; DATA=/path PRESET=camvid SEEDS="0 1 2" ONLY
 bench: env ## time every stage against its arithmetic; PART="extraction shards"
 	@python -m benchmarks $(foreach part,$(PART),--part $(part))
 
-test: env ## run all tests
-	python -m pytest
+test: env ## run all tests but those of faults
+	python -m pytest --ignore=tests/faults --ignore=tests/fuzz
+
+faults: env ## inject every fault of docs/faults.md, and try 10 000 damaged files
+	python -m pytest tests/faults tests/fuzz
+
+fuzz: env ## try 200 000 damaged files, other ones each time
+	FS4_FUZZ_CASES=200000 FS4_FUZZ_SUMMARY=docs/faults/fuzz.json python -m pytest tests/fuzz
+	python -m tests.faults.table
+
+kill-matrix: env ## kill 50 runs at random moments, and repeat them
+	python -m tests.faults.kill_matrix --kills 50 --out docs/faults/kill-matrix.json
+	python -m tests.faults.table
+
+soak: env ## train and evaluate 200 times in one process
+	python -m tests.faults.soak --cycles 200 --out docs/faults/soak.json
+	python -m tests.faults.table
 
 check: env ## format, lint and type check
 	ruff format --check .

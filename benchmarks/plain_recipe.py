@@ -105,7 +105,9 @@ class PlainRecipe:
             embedding = self._embed(self._views(indices), view)
             scores = F.conv2d(embedding, centroids[:, :, None, None], -centroids.square().sum(1) / 2)
             for index, labels in zip(indices, scores.argmax(1), strict=True):
-                np.save(self.folder / f"{view}-{index}.npy", labels.numpy())
+                np.save(self.folder / f"{view}-{index}.npy", labels.numpy(), allow_pickle=False)
 
     def _load_labels(self, indices: list[int], view: int) -> torch.Tensor:
-        return torch.from_numpy(np.stack([np.load(self.folder / f"{view}-{index}.npy") for index in indices]))
+        return torch.from_numpy(
+            np.stack([np.load(self.folder / f"{view}-{index}.npy", allow_pickle=False) for index in indices])
+        )

@@ -14,9 +14,19 @@ import yaml
 
 from pipeline.errors import ParamsError
 
+LARGEST = 1_000_000  # bytes; parameters and names take a few thousand
+_BITS = 63  # of whole numbers
+
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 floats, and duplicate keys as errors."""
+    """SafeLoader with YAML 1.2 floats; duplicate keys and aliases are errors."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse aliases, which a few lines can multiply to any size."""
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1
+            raise ParamsError(f"line {line}: aliases (*name) are not read; write the value out")
+        return super().compose_node(parent, index)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -44,7 +54,24 @@ def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict
     return loader.construct_mapping(node, deep=True)
 
 
+def _bounded_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    value = loader.construct_yaml_int(node)
+    if value.bit_length() > _BITS:
+        raise ParamsError(f"line {node.start_mark.line + 1}: the number has more than {_BITS} bits; give a smaller one")
+    return int(value)
+
+
+def _plain_text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    text = loader.construct_scalar(node)
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+        line = node.start_mark.line + 1
+        raise ParamsError(f"line {line}: {text!r} has a character that is no text; take it out")
+    return text
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
+_Loader.add_constructor("tag:yaml.org,2002:int", _bounded_int)
+_Loader.add_constructor("tag:yaml.org,2002:str", _plain_text)
 
 
 def read_yaml(path: Path) -> Any:
@@ -60,6 +87,8 @@ def read_yaml(path: Path) -> Any:
         ParamsError: The file is missing, not UTF-8, empty or not YAML; the message names the file and the line.
     """
     try:
+        if path.stat().st_size > LARGEST:
+            raise ParamsError(f"{path}: has more than {LARGEST} bytes; restore it with git, or write it anew")
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run from the project's root, or restore it with git") from None

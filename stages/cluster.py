@@ -23,7 +23,7 @@ def cluster(stage: Stage) -> None:
         features,
         train_ids,
         # noted by the stage before, so that this stage need not list its parameters
-        features.manifest["params"]["extract"]["levels"],
+        features.note("params", "extract", "levels"),
         stage.params.pgg,
         stage.out.path,
         stage.out.rows,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from pipeline.data.manifest import read_images
 from pipeline.report.inputs import ReportInputs
 from pipeline.report.page import build_report
-from pipeline.runtime.artifacts import replace_file
+from pipeline.runtime.artifacts import read_manifest, replace_file
 from pipeline.runtime.stage import Stage, run_stage
 
 IMAGES = "data/prepared/images.parquet"
@@ -30,7 +29,7 @@ def report(stage: Stage) -> None:
         pseudo_labels=stage.inputs[PSEUDO_LABELS],
         segmenter=stage.inputs[SEGMENTER],
         evaluation=stage.inputs[EVALUATION],
-        manifests=tuple(json.loads(Path(path).read_text("utf-8")) for path in MANIFESTS),
+        manifests=tuple(read_manifest(Path(path).parent) for path in MANIFESTS),
     )
     page = build_report(inputs, stage.params.report).encode()
     (stage.out.path / "index.html").write_bytes(page)

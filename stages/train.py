@@ -34,7 +34,7 @@ def train(stage: Stage) -> None:
         params,
         pyramid=gather_pyramid(levels, [row.image_id for row in dataset.rows], params.pgg.drop_fraction),
         # noted by the stage before, so that this stage need not list its parameters
-        grouping=PggParams.model_validate(pseudo_labels.manifest["params"]["pgg"]),
+        grouping=PggParams.model_validate(pseudo_labels.note("params", "pgg")),
         sizes=dataset.sizes,
         load=partial(load_batches, dataset, workers=stage.run.workers),
         device=claim_device(stage.run),

@@ -120,7 +120,10 @@ def load_encoder(artifact: Artifact) -> Encoder:
         InputError: The files are damaged, or the weights do not fit the architecture.
     """
     sidecar = artifact.json("backbone.json")
-    encoder = build_encoder(**sidecar["architecture"], seed=0)
+    try:
+        encoder = build_encoder(**sidecar["architecture"], seed=0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{artifact.path}: backbone.json describes no network ({error!r}); run `dvc repro`") from None
     load_weights(encoder, artifact.file("weights.safetensors"))
     return encoder
 
@@ -143,7 +146,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """Fill a module from a safetensors file.
 
     Raises:
-        InputError: The file is not safetensors, or its keys or shapes differ; the message lists the differences.
+        InputError: The file is not safetensors, or its keys, shapes or types differ; the message lists the differences.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -159,6 +162,11 @@ def load_weights(module: nn.Module, path: Path) -> None:
         f"{key}: shape {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
         for key in expected.keys() & weights.keys()
         if weights[key].shape != expected[key].shape
+    ]
+    problems += [
+        f"{key}: {weights[key].dtype} instead of {expected[key].dtype}"
+        for key in expected.keys() & weights.keys()
+        if weights[key].dtype != expected[key].dtype
     ]
     if problems:
         shown = "; ".join(sorted(problems)[:10])

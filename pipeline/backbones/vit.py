@@ -133,7 +133,8 @@ def build_vit_small(patch: int, features: VitFeatures) -> VisionTransformer:
         from timm.models.vision_transformer import VisionTransformer as Net
     except ImportError:
         raise InputError(
-            f"pretrain.backbone: vit_small_patch{patch} needs timm, which is not installed; run `pip install fs4[vit]`"
+            f"pretrain.backbone: vit_small_patch{patch} needs timm, which is not installed; "
+            "run `pip install -e '.[vit]'` in the project's folder"
         ) from None
     net = Net(img_size=GRID_PIXELS, patch_size=patch, embed_dim=384, depth=12, num_heads=6, num_classes=0)
     stem = PatchStem(net.patch_embed.proj, net.get_parameter("cls_token"), net.get_parameter("pos_embed"))

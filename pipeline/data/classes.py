@@ -176,6 +176,8 @@ def _decode_json(path: Path, text: str) -> dict[str, Any]:
         else:
             reason = "nested too deep" if isinstance(error, RecursionError) else f"cannot be read as JSON ({error})"
         raise InputError(f"{path}: {reason}; keep each key once, as in the documented layout") from error
+    if any("\ud800" <= character <= "\udfff" for character in json.dumps(content, ensure_ascii=False)):
+        raise InputError(f"{path}: holds half of a character (such as \\ud800), which is no text; write it out")
     if not isinstance(content, dict):
         raise InputError(f'{path}: must be an object with the key "classes", not {_shown(content)}')
     return content
@@ -201,6 +203,8 @@ def _check_class(path: Path, position: int, entry: Any) -> None:
     name = entry.get("name")
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{path}: classes[{position}].name must be a text that is not empty, not {_shown(name)}")
+    if not name.isprintable():
+        raise InputError(f"{path}: classes[{position}].name {_shown(name)} has a line break or control character")
 
 
 def _check_ids(path: Path, ids: list[int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -15,8 +15,10 @@ from pipeline.data.bands import Bands
 from pipeline.data.classes import DEFAULT_IGNORE_INDEX
 from pipeline.data.frames import Frame
 from pipeline.errors import InputError
+from pipeline.runtime.digests import value_digest
 
 OK = "ok"
+_DIGEST = "content_sha256"
 
 _IMAGE_SCHEMA = pa.schema(
     [
@@ -135,7 +137,7 @@ def read_images(path: Path) -> ImageTable:
     """
     columns, metadata = _read(path, _IMAGE_SCHEMA)
     try:
-        noted = json.loads(metadata[b"frame"])
+        noted = json.loads(metadata["frame"])
         frame = Frame(noted["resize"], noted["crop"], noted["crop_size"])
         bands = Bands.from_notes(noted["bands"]) if "bands" in noted else None
         return ImageTable(
@@ -160,34 +162,63 @@ def read_truth(path: Path) -> TruthTable:
         InputError: The file is missing, damaged or not such a table.
     """
     columns, metadata = _read(path, _TRUTH_SCHEMA)
-    text = metadata.get(b"classes")
-    ignore_index = int(metadata.get(b"ignore_index", DEFAULT_IGNORE_INDEX))
-    return TruthTable([TruthRow(*values) for values in columns], None if text is None else text.decode(), ignore_index)
+    ignore_index = int(metadata.get("ignore_index", DEFAULT_IGNORE_INDEX))
+    return TruthTable([TruthRow(*values) for values in columns], metadata.get("classes"), ignore_index)
+
+
+def check_id(image_id: str, path: Path) -> None:
+    """Refuse an id that, taken for a path, leads out of its folder.
+
+    Args:
+        image_id: The id; some outputs have files of that name.
+        path: The table that it stands in, for the message.
+
+    Raises:
+        InputError: The id is absolute, has a part `..`, or is empty.
+    """
+    place = PurePosixPath(image_id)
+    if not place.name or place.is_absolute() or ".." in place.parts or "\0" in image_id:
+        raise InputError(f"{path}: the image id {image_id!r} leads out of its folder; run `dvc repro --force`")
 
 
 def _write(path: Path, schema: pa.Schema, rows: Sequence[ImageRow | TruthRow], metadata: dict) -> None:
     ordered = sorted(rows, key=lambda row: (row.split, row.image_id))
     values = zip(*map(astuple, ordered), strict=True) if ordered else [[] for _ in schema]
+    metadata = {**metadata, _DIGEST: _digest([astuple(row) for row in ordered], metadata)}
     arrays = [pa.array(column, type=field.type) for column, field in zip(values, schema, strict=True)]
     table = pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata))
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
-def _read(path: Path, schema: pa.Schema) -> tuple[list[tuple[Any, ...]], dict[bytes, bytes]]:
+def _digest(rows: list[tuple[Any, ...]], metadata: dict[str, str]) -> str:
+    # Parquet has checksums of its pages, but none of its footer, where the notes are
+    return value_digest([rows, metadata])
+
+
+def _read(path: Path, schema: pa.Schema) -> tuple[list[tuple[Any, ...]], dict[str, str]]:
     try:
         # not `read_table`, which would take folder names such as level=1 for columns
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
     except FileNotFoundError:
         raise _unusable(path, "missing") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unusable(path, f"not a readable Parquet file ({str(error).splitlines()[0][:120]})") from None
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise _unusable(path, f"not a readable Parquet file ({' '.join(str(error).split())[:120]})") from None
     if not table.schema.equals(schema, check_metadata=False):
         raise _unusable(path, f"columns {table.schema.names} instead of {schema.names}, or of other types")
-    columns = [column.to_pylist() for column in table.columns]
     if any(column.null_count for column in table.columns):
         raise _unusable(path, "holds empty cells")
-    return list(zip(*columns, strict=True)), dict(table.schema.metadata or {})
+    try:
+        rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        noted = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    except UnicodeDecodeError:
+        raise _unusable(path, "holds text that is not UTF-8") from None
+    digest = noted.pop(_DIGEST, None)
+    if digest is not None and digest != _digest(rows, noted):
+        raise _unusable(path, "its content differs from the digest that is noted in it")
+    for row in rows:
+        check_id(row[0], path)
+    return rows, noted
 
 
 def _unusable(path: Path, problem: str) -> InputError:

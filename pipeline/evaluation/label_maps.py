@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.data.manifest import check_id
 from pipeline.errors import InputError
 from pipeline.runtime.artifacts import Artifact
 
@@ -77,6 +78,7 @@ def iterate_label_maps(evaluation: Artifact, only: Collection[str] | None = None
             with pq.ParquetFile(path, page_checksum_verification=True) as shard:
                 for batch in shard.iter_batches(ROWS_AT_ONCE, columns=SCHEMA.names):
                     for row in batch.to_pylist():
+                        check_id(row["image_id"], path)
                         if only is None or row["image_id"] in only:
                             yield LabelMap(**row)
         except (pa.ArrowException, OSError) as error:
@@ -100,5 +102,5 @@ def encode_labels(labels: np.ndarray) -> bytes:
 
 def decode_labels(png: bytes) -> np.ndarray:
     """The ids of `encode_labels`, int64 (h, w)."""
-    with Image.open(io.BytesIO(png)) as image:
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         return np.array(image).astype(np.int64)

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from pipeline.data.frames import Frame
+from pipeline.data.images import FORMATS
 from pipeline.data.sources.listing import find_files, read_ids
 from pipeline.data.sources.potsdam import TILE, split_of
 from pipeline.data.sources.protocol import Protocol
@@ -209,7 +210,7 @@ def _cut(masks: list[OfficialMask], tile: int) -> list[OfficialMask]:
     tiles = []
     for mask in masks:
         try:
-            with Image.open(mask.path) as header:  # reads no pixels
+            with Image.open(mask.path, formats=FORMATS) as header:  # reads no pixels
                 width, height = header.size
         except (OSError, ValueError, SyntaxError) as error:
             raise InputError(f"{mask.path}: cannot be opened ({error}); download it again") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from pipeline.data.images import FORMATS
 from pipeline.data.mask_ids import pack_colours
 from pipeline.errors import InputError
 from pipeline.evaluation.official import OfficialMask, OfficialTruth, shorten_name
@@ -18,6 +20,7 @@ from pipeline.runtime.logs import get_logger
 _START = b"\x89PNG\r\n\x1a\n"
 _DEPTH, _COLOUR = 24, 25  # bytes of the header
 _GREY, _PALETTE = 0, 3
+_MOST_PIXELS = 2**28
 _COLOURS = {2: "RGB", 4: "grey with alpha", 6: "RGB with alpha"}
 
 log = get_logger("score")
@@ -120,12 +123,15 @@ def read_colours(path: Path) -> np.ndarray:
     Raises:
         InputError: The file cannot be read, or is another kind of image.
     """
+    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS  # Pillow refuses twice as many undecoded
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.mode != "RGB":
                 raise InputError(f"{path}: is of mode {image.mode}, but the class table is of colours; save it as RGB")
             return pack_colours(np.array(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly every kind of exception
         raise InputError(f"{path}: cannot be read as a picture ({error}); download or save it again") from None
 
 
@@ -152,10 +158,14 @@ def read_labels(path: Path) -> np.ndarray:
     if colour != _PALETTE and (colour != _GREY or depth in (2, 4)):
         shown = _COLOURS.get(colour, f"grey of {depth} bits")
         raise InputError(f"{path}: is {shown}; save ids, not colours, with one channel (8- or 16-bit grey, or palette)")
+    width, height = struct.unpack(">II", data[16:24])
+    if width * height > _MOST_PIXELS:
+        raise InputError(f"{path}: is {width} x {height}, more than {_MOST_PIXELS} pixels; score tiles of it")
+    Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             labels = np.array(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files make Pillow raise nearly every kind of exception
         raise InputError(f"{path}: cannot be decoded ({error}); save it again") from None
     return labels.astype(np.uint16 if depth == 16 else np.uint8)
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.data.classes import ClassList, default_classes, parse_classes
 from pipeline.data.frames import Frame, mask_to_frame
+from pipeline.data.images import FORMATS
 from pipeline.data.manifest import ImageTable, TruthRow, TruthTable
 from pipeline.data.mask_ids import UNKNOWN, pack_colours
 from pipeline.data.windows import split_window
@@ -32,6 +33,7 @@ class GroundTruth:
     ) -> None:
         self._rows = {row.image_id: row for row in truth.rows}
         self._frame: Frame = table.frame
+        self._max_pixels = table.max_pixels
         self._unknown_ids = unknown_ids
         self._whole: tuple[str, np.ndarray] | None = None  # the large mask that was read last, for its next tile
         self.split = split
@@ -82,9 +84,9 @@ class GroundTruth:
         """What the mask of one image holds, (H, W); of colours the packed number."""
         path, part = split_window(row.mask_path)
         if part is None:
-            return _decode(path, row.mask_sha256, colours)
+            return _decode(path, row.mask_sha256, colours, self._max_pixels)
         if self._whole is None or self._whole[0] != path:
-            self._whole = path, _decode(path, row.mask_sha256, colours)
+            self._whole = path, _decode(path, row.mask_sha256, colours, self._max_pixels)
         return part.cut(self._whole[1])
 
     def _describe(self, unknown: np.ndarray) -> str:
@@ -137,7 +139,7 @@ def open_truth(
     return GroundTruth(table, truth, split, unknown_ids)
 
 
-def _decode(path: str, sha256: str, colours: bool) -> np.ndarray:
+def _decode(path: str, sha256: str, colours: bool, max_pixels: int) -> np.ndarray:
     """The mask's ids as they are stored, a palette as indices; or its colours, packed."""
     try:
         data = Path(path).read_bytes()
@@ -145,10 +147,11 @@ def _decode(path: str, sha256: str, colours: bool) -> np.ndarray:
         raise InputError(f"{path}: cannot be read ({error.strerror}); restore it, or run `dvc repro`") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"{path}: has changed since prepare; run `dvc repro` to take the new mask")
+    Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice as many undecoded
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             mask = np.array(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # damaged files make Pillow raise nearly every kind of exception
         raise InputError(f"{path}: cannot be decoded ({error}); save it again as 8-bit PNG") from None
     if colours and mask.ndim == 3 and mask.shape[2] == 3:
         return pack_colours(mask)

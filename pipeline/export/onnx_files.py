@@ -40,7 +40,10 @@ def require_onnx() -> None:
         try:
             importlib.import_module(package)
         except ImportError:
-            raise InputError(f"{package} is not installed, which export needs; run `pip install fs4[onnx]`") from None
+            raise InputError(
+                f"{package} is not installed, which export needs; "
+                "run `pip install -e '.[onnx]'` in the project's folder"
+            ) from None
 
 
 def write_onnx(graph: PixelSegmenter, path: Path, *, channels: int, notes: dict[str, Any]) -> None:

@@ -25,13 +25,13 @@ class RawShards:
     def save(self, part: int, vectors: np.ndarray) -> None:
         """Keep an array; it counts as finished only when its digest is on disk too."""
         buffer = io.BytesIO()
-        np.save(buffer, vectors)
+        np.save(buffer, vectors, allow_pickle=False)
         replace_file(self._path(part), buffer.getvalue())
         replace_file(self._digest_path(part), hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
 
     def load(self, part: int) -> np.ndarray:
         """A finished array, mapped from disk."""
-        return np.load(self._path(part), mmap_mode="r")
+        return np.load(self._path(part), mmap_mode="r", allow_pickle=False)
 
     def is_finished(self, part: int) -> bool:
         """Whether an array was saved and still agrees with its digest."""

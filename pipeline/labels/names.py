@@ -44,7 +44,7 @@ class Names:
 
 def segmentation_of(evaluation: Artifact) -> str:
     """What tells one training's clusters from another's: the start of the digest of its segmenter."""
-    digest: str = evaluation.manifest["inputs"]["data/segmenter"]
+    digest: str = evaluation.note("inputs", "data/segmenter")
     return digest[:DIGITS]
 
 

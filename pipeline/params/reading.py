@@ -12,6 +12,8 @@ from pipeline.errors import ParamsError
 from pipeline.params.whole import Params, find_inconsistencies
 from pipeline.yaml_reader import read_yaml
 
+LONGEST = 200  # characters of a value in a message
+
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and validate the whole of a params file.
@@ -31,7 +33,9 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 def parse_params(raw: Any, name: str = "params.yaml") -> Params:
     """Validate parameters that were read already; see `load_params`."""
     if not isinstance(raw, dict):
-        raise ParamsError(f"{name}: expected groups of keys, found {raw!r}; restore it with `git checkout {name}`")
+        raise ParamsError(
+            f"{name}: expected groups of keys, found {_shown(raw)}; restore it with `git checkout {name}`"
+        )
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
@@ -50,6 +54,11 @@ def known_keys(group: type[BaseModel] = Params, prefix: str = "") -> list[str]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             keys += known_keys(info.annotation, f"{prefix}{field}.")
     return keys
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _listing(name: str, problems: list[str]) -> str:
@@ -72,11 +81,11 @@ def _describe(error: ValidationError) -> list[str]:
                 key = f"{key}.{part}" if key else str(part)
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            lines[key] = f"{key}: unknown key (value {problem['input']!r}); the nearest valid key is {near}"
+            lines[key] = f"{key}: unknown key (value {_shown(problem['input'])}); the nearest valid key is {near}"
         elif problem["type"] == "missing":
             lines[key] = f"{key}: missing; restore it with `git checkout params.yaml`"
         else:
             complaint = problem["msg"][0].lower() + problem["msg"][1:]
-            start = lines.get(key, f"{key}: {problem['input']!r} is not accepted: ")
+            start = lines.get(key, f"{key}: {_shown(problem['input'])} is not accepted: ")
             lines[key] = f"{start} or {complaint}" if key in lines else start + complaint
     return list(lines.values())

@@ -55,7 +55,7 @@ def read_picture(data: bytes) -> NDArray[np.uint8]:
     Returns:
         RGB image of shape (H, W, 3), uint8.
     """
-    with Image.open(io.BytesIO(data)) as picture:
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
         return np.asarray(picture.convert("RGB"))
 
 

@@ -81,7 +81,7 @@ def suggest_k(ks: str | None, level: int | None, rounds: int, cells: int, seed: 
         "cells": len(points),
         "rounds": rounds,
         "seed": seed,
-        "features": ", ".join(f"{key} {value}" for key, value in features.manifest["params"]["extract"].items()),
+        "features": ", ".join(f"{key} {value}" for key, value in features.note("params", "extract").items()),
     }
     with hold(OUT.with_name(f".{OUT.name}.lock"), str(OUT), run.lock_timeout), create_artifact(OUT) as writer:
         writer.notes["versions"] = library_versions()
@@ -91,7 +91,7 @@ def suggest_k(ks: str | None, level: int | None, rounds: int, cells: int, seed: 
 
 
 def _level(features: Artifact, level: int | None) -> int:
-    levels = features.manifest["params"]["extract"]["levels"]
+    levels = features.note("params", "extract", "levels")
     if level is not None and level not in levels:
         raise ParamsError(f"--level: {level} is not among the levels {levels} of {FEATURES}; see extract.levels")
     return max(levels) if level is None else level

@@ -22,6 +22,9 @@ from pipeline.errors import InputError
 from pipeline.runtime.digests import file_digest
 
 MANIFEST = "manifest.json"
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_UMASK = os.umask(0o077)  # there is no way to look without setting it
+os.umask(_UMASK)
 
 
 @dataclass
@@ -66,7 +69,7 @@ def create_artifact(out: Path, *, unlisted: tuple[str, ...] = ()) -> Iterator[Ar
         _write_manifest(writer, unlisted)
         _swap_in(temporary, out)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno in _DISK_ERRORS:
             raise _explained(error, out) from error
         raise
     finally:
@@ -123,12 +126,48 @@ class Artifact:
         return [self.file(name) for name in sorted(self.manifest["files"]) if Path(name).match(pattern)]
 
     def json(self, name: str) -> Any:
-        """A listed JSON file, checked and parsed."""
-        return json.loads(self.file(name).read_text("utf-8"))
+        """A listed JSON file, checked and parsed.
+
+        Raises:
+            InputError: See `file`; or the file is not JSON.
+        """
+        path = self.file(name)
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not JSON ({error}); {self._mend}") from None
+
+    def note(self, *keys: str) -> Any:
+        """A value that the manifest notes, such as `note("params", "pgg")`.
+
+        Raises:
+            InputError: It notes no such value.
+        """
+        value: Any = self.manifest
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            raise InputError(f"{self.path / MANIFEST}: does not note {'.'.join(keys)}; {self._mend}")
+        return value
 
     @property
     def _mend(self) -> str:
         return f"rebuild it with `dvc repro --force --single-item {self.manifest.get('stage', '<stage>')}`"
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a finished folder, whose files are not looked at.
+
+    Raises:
+        InputError: There is no valid manifest.
+    """
+    manifest = path / MANIFEST
+    try:
+        return _checked_manifest(json.loads(manifest.read_text("utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no finished output here ({MANIFEST} is missing); run `dvc repro` first") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{manifest}: not a valid manifest ({error}); rebuild the folder with `dvc repro`") from None
 
 
 def open_artifact(path: Path) -> Artifact:
@@ -137,17 +176,8 @@ def open_artifact(path: Path) -> Artifact:
     Raises:
         InputError: There is no valid manifest, or the folder holds other files than the manifest lists.
     """
-    manifest_path = path / MANIFEST
-    try:
-        manifest = json.loads(manifest_path.read_text("utf-8"))
-        listed = set(manifest["files"])
-    except FileNotFoundError:
-        raise InputError(f"{path}: no finished output here ({MANIFEST} is missing); run `dvc repro` first") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(
-            f"{manifest_path}: not a valid manifest ({error}); rebuild the folder with `dvc repro`"
-        ) from None
-    unlisted = tuple(manifest.get("unlisted", ()))
+    manifest = read_manifest(path)
+    listed, unlisted = set(manifest["files"]), tuple(manifest.get("unlisted", ()))
     present = {name for name in _file_names(path) if name.split("/")[0] not in unlisted} - {MANIFEST}
     artifact = Artifact(path, manifest)
     if surplus := sorted(present - listed):
@@ -171,13 +201,29 @@ def replace_file(path: Path, data: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o644)  # a private file would keep others from reading the result
             file.write(data)
             file.flush()
+            os.fchmod(descriptor, 0o666 & ~_UMASK)  # a private file would keep others from reading the result
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _checked_manifest(manifest: Any) -> dict[str, Any]:
+    """What a file holds that says it is a manifest; ValueError if it is none."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ValueError("it has no table of files")
+    for name, entry in manifest["files"].items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str) or "bytes" not in entry:
+            raise ValueError(f"its entry of {name!r} has no size and digest")
+    for key in ("params", "inputs", "versions", "machine"):
+        if not isinstance(manifest.get(key, {}), dict):
+            raise ValueError(f"its {key} are no table")
+    unlisted = manifest.get("unlisted", [])
+    if not isinstance(unlisted, list) or not all(isinstance(name, str) for name in unlisted):
+        raise ValueError("its unlisted parts are no list of names")
+    return manifest
 
 
 def _write_manifest(writer: ArtifactWriter, unlisted: tuple[str, ...]) -> None:
@@ -197,7 +243,7 @@ def _write_manifest(writer: ArtifactWriter, unlisted: tuple[str, ...]) -> None:
 
 
 def _swap_in(temporary: Path, out: Path) -> None:
-    temporary.chmod(0o755)
+    temporary.chmod(0o777 & ~_UMASK)
     old = _old_name(out)
     if out.exists():
         out.rename(old)
@@ -227,7 +273,8 @@ def _explained(error: OSError, out: Path) -> InputError:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
+    problem = os.strerror(error.errno or 0)  # Arrow puts more words into `error.strerror`
     return InputError(
-        f"{out}: cannot be written ({error.strerror}, {free / 1e6:.0f} MB free); free some space or make the folder "
-        "writable, then run again: what was finished before is kept"
+        f"{out}: cannot be written ({problem}, {free / 1e6:.0f} MB free); free some space or make the folder writable, "
+        "then run again: what was finished before is kept"
     )

@@ -87,6 +87,12 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of numpy, Arrow or torch says that memory was refused, by the system or a device."""
+    refused = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and refused)
+
+
 def _cpu_computes_bf16() -> bool:
     # bfloat16 is emulated, and slower than fp32, on processors without these instructions
     import torch

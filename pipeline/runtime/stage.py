@@ -24,7 +24,7 @@ import pipeline
 from pipeline.errors import InputError, LostProcessError, ParamsError, PipelineError
 from pipeline.params import Params, RunParams, load_params
 from pipeline.runtime.artifacts import MANIFEST, Artifact, ArtifactWriter, create_artifact, open_artifact
-from pipeline.runtime.device import thread_count
+from pipeline.runtime.device import is_out_of_memory, thread_count
 from pipeline.runtime.digests import code_digest, file_digest, value_digest
 from pipeline.runtime.distributed import ALONE, Ranks, is_launched, joined, launch, read_ranks
 from pipeline.runtime.interrupts import Interrupted, StopSignal
@@ -90,7 +90,7 @@ def run_stage(
 
     Raises:
         SystemExit: 2 for wrong parameters, 3 for wrong inputs, 130 or 143 after an interruption, 1 for a failed
-            training, 4 if another process of the run ended. Bugs keep their traceback.
+            training or for want of memory, 4 if another process of the run ended. Bugs keep their traceback.
     """
     ranks = read_ranks()
     start_logging(rank=ranks.rank)
@@ -132,6 +132,11 @@ def run_stage(
     except PipelineError as error:
         log.error("%s", error)
         raise SystemExit(error.exit_code) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.error("%s", _explain_memory(error, params, groups))
+        raise SystemExit(PipelineError.exit_code) from None
     except Interrupted as interrupted:
         log.error("stopped by %s; run again to go on from what is finished", interrupted)
         raise SystemExit(interrupted.exit_code) from None
@@ -204,6 +209,16 @@ def _open_stage(
         ) from None
     allowed = SimpleNamespace(**{group: getattr(params, group) for group in groups})
     return Stage(name, allowed, params.run, opened, ArtifactWriter(scratch), scratch, stop, log, ranks=ranks)
+
+
+def _explain_memory(error: BaseException, params: Params, groups: tuple[str, ...]) -> str:
+    # nothing is retried with smaller batches: that would be another result under the same parameters
+    keys = [
+        f"{group}.batch_size ({size})" for group in groups if (size := getattr(getattr(params, group), "batch_size", 0))
+    ]
+    lower = ", ".join([*keys, "data.resize", f"run.cache_mb ({params.run.cache_mb})"])
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"out of memory ({reason}); lower {lower}, or use a machine with more; what is finished is kept"
 
 
 def _warn_of_other_versions(artifact: Artifact, log: logging.Logger) -> None:

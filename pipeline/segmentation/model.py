@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.backbones.encoder import Encoder, build_encoder, load_weights, save_weights
+from pipeline.errors import InputError
 from pipeline.params import CaeParams, PyramidLossParams
 from pipeline.runtime.artifacts import Artifact, write_json
 from pipeline.segmentation.cae import ContextAwareEmbedding, build_appearance
@@ -142,6 +143,9 @@ def load_segmenter(artifact: Artifact) -> Segmenter:
     Raises:
         InputError: The files are damaged, or the weights do not fit the architecture.
     """
-    segmenter = build_segmenter(**artifact.json("segmenter.json")["architecture"])
+    try:
+        segmenter = build_segmenter(**artifact.json("segmenter.json")["architecture"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{artifact.path}: segmenter.json describes no network ({error!r}); run `dvc repro`") from None
     load_weights(segmenter, artifact.file("weights.safetensors"))
     return segmenter.eval()

@@ -50,6 +50,8 @@ class Checkpoints:
                     if damaged := archive.testzip():
                         raise zipfile.BadZipFile(f"bad checksum of {damaged}")
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                if not isinstance(state, dict) or not {"epoch", "step"} <= state.keys():
+                    raise ValueError("not a checkpoint")
             except Exception as error:  # damaged files make torch raise nearly every kind of exception
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 log.warning("%s cannot be read (%s); going back to the one before", path, reason)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from pipeline.errors import TrainingError
+from pipeline.errors import InputError, TrainingError
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
@@ -66,17 +66,26 @@ def run_epochs(
     number of threads: all randomness is a function of (seed, epoch, image), and the state holds the rest.
 
     Raises:
-        TrainingError: The loss was not finite in three steps in a row, or a monitor found a collapse.
+        TrainingError: The loss was not finite in three steps in a row or in a whole epoch, or a monitor found a
+            collapse.
+        InputError: The checkpoint does not fit the trainee.
         Interrupted: A stop signal came; the state up to the last finished step is saved.
     """
     base_rates = [group["lr"] for group in trainee.optimizer.param_groups]
     first_epoch, first_step, bad_steps, sums = 0, 0, 0, dict[str, float]()
     if (state := checkpoints.load()) is not None:
-        trainee.load_state_dict(state["trainee"])
-        trainee.optimizer.load_state_dict(state["optimizer"])
-        curves.replay(state["curves"])
-        first_epoch, first_step = state["epoch"], state["step"]
-        bad_steps, sums = state["bad_steps"], state["sums"]
+        try:
+            trainee.load_state_dict(state["trainee"])
+            trainee.optimizer.load_state_dict(state["optimizer"])
+            curves.replay(state["curves"])
+            first_epoch, first_step = state["epoch"], state["step"]
+            bad_steps, sums = state["bad_steps"], state["sums"]
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{checkpoints.folder}: holds a checkpoint that does not fit this training ({reason}); remove it with "
+                "`fs4 clean`, then run again"
+            ) from None
 
     def save(epoch: int, step: int) -> None:
         checkpoints.save(
@@ -94,7 +103,7 @@ def run_epochs(
     for epoch in range(first_epoch, epochs):
         batches = trainee.epoch_batches(epoch)
         if first_step == 0:
-            bad_steps, sums = 0, {}
+            sums = {}
             trainee.begin_epoch(epoch)
         with stop.deferred():
             for step, (indices, images) in enumerate(load(batches[first_step:]), first_step):
@@ -104,10 +113,7 @@ def run_epochs(
                 values = _step(trainee, epoch, indices, images)
                 bad_steps = 0 if values else bad_steps + 1
                 if bad_steps == MAX_BAD_STEPS:
-                    raise TrainingError(
-                        f"the loss was not a finite number in {bad_steps} steps in a row (epoch {epoch + 1}, step "
-                        f"{step + 1}); lower the learning rate or set precision: fp32"
-                    )
+                    raise _diverged(f"in {bad_steps} steps in a row (epoch {epoch + 1}, step {step + 1})")
                 for key, value in values.items():
                     sums[key] = sums.get(key, 0.0) + value
                 sums["steps"] = sums.get("steps", 0.0) + bool(values)
@@ -115,7 +121,9 @@ def run_epochs(
                     save(epoch, step + 1)
                     stop.check()
             # still deferred: an epoch that shows in the curves is in a checkpoint as well
-            steps = max(sums.pop("steps", 0.0), 1.0)
+            steps = sums.pop("steps", 0.0)
+            if not steps:
+                raise _diverged(f"in any step of epoch {epoch + 1}")
             row = trainee.end_epoch(epoch, {key: value / steps for key, value in sums.items()})
             curves.append(row)
             log.info(
@@ -123,6 +131,10 @@ def run_epochs(
             )
             first_step, sums = 0, {}
             save(epoch + 1, 0)
+
+
+def _diverged(where: str) -> TrainingError:
+    return TrainingError(f"the loss was not a finite number {where}; lower the learning rate or set precision: fp32")
 
 
 def _step(trainee: Trainee, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, float]:

@@ -69,5 +69,5 @@ def test_some_tokens_can_be_encoded_alone(net):
 
 def test_without_timm_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm.models.vision_transformer", None)
-    with pytest.raises(InputError, match=r"vit_small_patch8 needs timm.*pip install fs4\[vit\]"):
+    with pytest.raises(InputError, match=r"vit_small_patch8 needs timm.*pip install -e '.\[vit\]'"):
         build_vit_small(8, "token")

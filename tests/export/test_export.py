@@ -227,7 +227,7 @@ def test_options_and_places_are_checked_first(project, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="not made by `fs4 export`"):
         run(project, tmp_path / "out")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(InputError, match=r"onnxscript is not installed.*pip install fs4\[onnx\]"):
+    with pytest.raises(InputError, match=r"onnxscript is not installed.*pip install -e '.\[onnx\]'"):
         require_onnx()
 
 

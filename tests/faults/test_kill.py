@@ -33,7 +33,11 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("stage", MOMENTS)
-def test_a_killed_stage_leaves_nothing_half_written(project: Project, built: Project, stage: str) -> None:
+def test_row_19_a_killed_stage(project: Project, built: Project, stage: str) -> None:
+    """SIGKILL between shards, between checkpoints, and while a file is written.
+
+    Nothing half-written is visible; the next run goes on from what was finished, and ends with the same bytes.
+    """
     out, patterns = MOMENTS[stage]
     project.set_params({"run": {"checkpoint_steps": 1}})  # no stage depends on it
     folder = project.root / "data" / out
@@ -60,7 +64,12 @@ def test_a_killed_stage_leaves_nothing_half_written(project: Project, built: Pro
     assert "up to date" in project.dvc("status")
 
 
-def test_a_killed_run_of_dvc_can_be_repeated(project: Project, built: Project) -> None:
+def test_row_24_an_orphaned_stage(project: Project, built: Project) -> None:
+    """DVC is killed, and the stage that it had started goes on.
+
+    The orphan holds the lock of its output: a second writer names its process id; when it has ended, `dvc repro` goes
+    on to the same bytes.
+    """
     project.set_params({"pgg": {"restarts": 10**6, "iterations": 1000}})
     with project.start("dvc", "repro", "cluster") as process:
         wait_until(lambda: list(project.root.glob("data/.pseudo_labels.tmp-*")), process)

@@ -11,9 +11,12 @@ pytestmark = pytest.mark.graph
 
 
 @pytest.mark.parametrize(("stage", "out"), [("pretrain", "backbone"), ("train", "segmenter")])
-def test_an_interrupted_training_goes_on_where_it_stopped(
-    project: Project, built: Project, stage: str, out: str
-) -> None:
+def test_row_20_signals_in_a_training(project: Project, built: Project, stage: str, out: str) -> None:
+    """Ctrl-C or SIGTERM during a training.
+
+    The step is finished and a checkpoint saved; exit code 130 or 143. The next run goes on and ends with the same bits
+    as one that was not interrupted.
+    """
     before = project.digests(out)
     curve = project.root / f".fs4/live/{stage}.csv"
     for rows, signum, code in [(1, signal.SIGTERM, 143), (2, signal.SIGINT, 130)]:

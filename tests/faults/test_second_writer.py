@@ -22,7 +22,12 @@ with hold(Path("data/.pseudo_labels.lock"), "it", 0.0):
 """
 
 
-def test_a_second_writer_waits_then_fails_naming_the_first(project: Project, built: Project) -> None:
+def test_row_24_a_second_writer_gives_up(project: Project, built: Project) -> None:
+    """Two runs of one stage at once, the first of which does not end.
+
+    The second waits for `run.lock_timeout` seconds, then ends with 3 and the process id of the first; the lock of a
+    killed process blocks nobody.
+    """
     project.set_params({"run": {"lock_timeout": 1}})
     with project.start("python", "-c", HOLDER) as holder:
         wait_until((project.root / "held").exists, holder)
@@ -37,7 +42,11 @@ def test_a_second_writer_waits_then_fails_naming_the_first(project: Project, bui
     assert project.digests() == built.digests()
 
 
-def test_a_second_writer_goes_on_when_the_first_ends(project: Project, built: Project) -> None:
+def test_row_24_a_second_writer_waits(project: Project, built: Project) -> None:
+    """Two runs of one stage at once, the first of which ends in time.
+
+    The second waits, with a line, and goes on.
+    """
     project.set_params({"run": {"lock_timeout": 60}})
     with project.start("python", "-c", HOLDER) as holder:
         wait_until((project.root / "held").exists, holder)

@@ -26,6 +26,8 @@ OPTIONAL = [
     "probe",
     "finetune",
 ]  # stages that run for each entry of a list of group `optional`, which is empty by default
+# bytecode is written, because compiling the project again for every stage takes a second
+SET_HERE = ("PYTHONPATH", "EMAIL", "PYTHONDONTWRITEBYTECODE")
 SECONDS = 900  # after which a command counts as hung
 
 
@@ -167,7 +169,7 @@ def copy_environment(site: Path) -> dict[str, str]:
     inherited = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("GIT_", "DVC_", "PYTEST_")) and key not in ("PYTHONPATH", "EMAIL")
+        if not key.startswith(("GIT_", "DVC_", "PYTEST_")) and key not in SET_HERE
     }
     return inherited | {
         # not resolved: the interpreter of an environment is a link to the one that it was made from

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline.data.images import FORMATS
 from pipeline.data.sources.listing import SourceImage
 from pipeline.data.windows import Window
 from pipeline.errors import InputError
@@ -74,7 +75,7 @@ def check_colour_mask(mask: Path, data: bytes, window: Window) -> None:
         InputError: The mask is no colour picture, or of another size.
     """
     try:
-        with Image.open(io.BytesIO(data)) as header:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as header:
             mode, size = header.mode, header.size
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{mask}: the mask cannot be opened ({error}); download it again") from None
