@@ -196,8 +196,9 @@ def _device(name: str | torch.device) -> torch.device:
 
     if isinstance(name, torch.device):
         return name
-    settings: dict[str, Any] = {"device": name, "threads": torch.get_num_threads(), "workers": 0}
+    unused = {"processes": 1, "workers": 0, "cache_mb": 0, "checkpoint_steps": 0, "lock_timeout": 0.0}
+    settings: dict[str, Any] = {"device": name, "threads": torch.get_num_threads(), "keep_features": False, **unused}
     try:
-        return resolve_device(RunParams(**settings, cache_mb=0, lock_timeout=0.0))
+        return resolve_device(RunParams(**settings))
     except ValueError:
         raise ParamsError(f"device: {name!r} is none; give auto, cpu, mps, cuda or cuda:N") from None

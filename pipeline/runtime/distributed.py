@@ -148,8 +148,7 @@ def joined(ranks: Ranks) -> Iterator[None]:
         yield
     except RuntimeError as error:
         if isinstance(error, distributed.DistError) or any(sign in str(error) for sign in LOSS):
-            reason = (str(error).splitlines() or [""])[0]
-            raise LostProcessError(f"another process of this run ended or does not answer ({reason})") from error
+            raise LostProcessError("another process of this run ended or does not answer") from error
         raise
     # not after an error: the others may wait for this process, and its end wakes them up
     distributed.destroy_process_group()
@@ -165,7 +164,7 @@ def launch(module: str, processes: int) -> int:
         processes: How many times.
 
     Returns:
-        The exit code of the process that failed first on its own, 128 + n for signal n; 0 if none did.
+        The exit code of the process that failed on its own, the first of several, 128 + n for signal n; 0 if none did.
     """
     import logging
 
@@ -190,7 +189,8 @@ def launch(module: str, processes: int) -> int:
         return 128 + int(stopped.sigval)
     except ChildFailedError as failed:
         ends = {rank: failure.exitcode for rank, failure in sorted(failed.failures.items())}
-        rank = next((rank for rank, code in ends.items() if code != LostProcessError.exit_code), min(ends))
+        consequences = (LostProcessError.exit_code, -signal.SIGTERM, 128 + signal.SIGTERM)  # of another one's failure
+        rank = min(ends, key=lambda rank: (ends[rank] in consequences, ends[rank] == LostProcessError.exit_code, rank))
         code = ends[rank]
         if code < 0:
             log.error(

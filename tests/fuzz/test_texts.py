@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.classes import load_classes
 from pipeline.errors import PipelineError
-from pipeline.evaluation.label_maps import LabelMapWriter
+from pipeline.evaluation.label_maps import LabelMapWriter, encode_labels
 from pipeline.labels.names import read_names, write_names
 from pipeline.params import Params, known_keys, parse_params
 from pipeline.runtime.artifacts import Artifact, create_artifact, open_artifact, write_json
@@ -141,7 +141,7 @@ def evaluation(folder: Path) -> Artifact:
     with create_artifact(folder / "evaluation") as writer:
         writer.notes |= {"stage": "evaluate", "inputs": {"data/segmenter": "0123456789abcdef"}}
         maps = LabelMapWriter(writer.path, writer.rows)
-        maps.add("train/a.png", "train", np.zeros((4, 4), np.int64))
+        maps.add("train/a.png", "train", encode_labels(np.zeros((4, 4), np.int64)))
         maps.flush()
         entries = [{"cluster": cluster, "pixels": 1, "share": 50.0, "class": None} for cluster in range(2)]
         write_json(writer.path / "clusters.json", entries)

@@ -1,7 +1,10 @@
 import logging
+import os
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Timer
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -39,24 +42,26 @@ def test_the_next_stage_takes_the_next_free_device(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_stage_waits_for_the_device_it_names(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "fs4")
     monkeypatch.setattr(logging.getLogger("fs4"), "propagate", True)
-    assert claim_device(run_params(device="cuda:1")) == torch.device("cuda:1")
-    first = other_process(monkeypatch)
-    ends = []
+    held, ended = Event(), Event()
 
-    def end() -> None:
-        ends.append(True)
-        first["GPU-1"].release()
+    def other_stage() -> None:
+        with FileLock(tmp_path / f"fs4-{os.getuid()}-cuda-GPU-1.lock"):
+            held.set()
+            while "waiting until that ends" not in caplog.text:
+                time.sleep(0.01)
+            ended.set()
 
-    timer = Timer(0.2, end)
-    timer.start()
-    assert claim_device(run_params(device="cuda:1")) == torch.device("cuda:1")
-    timer.join()
-    assert ends
-    assert "cuda:1 is used by another stage; waiting" in caplog.text
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(other_stage)
+        assert held.wait(60)
+        assert claim_device(run_params(device="cuda:1")) == torch.device("cuda:1")
+        assert ended.is_set()
+        other.result()
+    assert "cuda:1 is used by another stage" in caplog.text
 
 
 def test_without_cuda_nothing_is_claimed() -> None:
