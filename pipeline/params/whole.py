@@ -21,6 +21,9 @@ from pipeline.params.stages import (
 from pipeline.params.train import CaeParams, TrainParams
 from pipeline.params.types import STRIDE, Group
 
+# pretext methods that paint pixels, or give tiles other colours than the statistics of the train images
+RGB_ALONE = ("colorization", "jigsaw", "mae", "simmim")
+
 
 class Params(Group):
     """The whole of `params.yaml`."""
@@ -65,6 +68,11 @@ def find_inconsistencies(params: Params) -> list[str]:
                 f"{name}.views.rotate to false"
             )
     problems += find_pretext_problems(params.pretrain)
+    if params.data.channels != 3 and params.pretrain.method in RGB_ALONE:
+        problems.append(
+            f"pretrain.method: {params.pretrain.method} works on RGB alone, and data.channels is "
+            f"{params.data.channels}; choose a method that compares views, such as dense_clusters"
+        )
     problems += find_pyramid_problems(params.train, levels)
     problems += find_label_problems(params.optional, params.probe, params.finetune)
     return problems + _find_cae_inconsistencies(params.train.cae) + _find_clustering_inconsistencies(params.train)

@@ -36,6 +36,14 @@ def test_channels_tiles_and_ignored_values_must_fit(changes, text):
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["colorization", "jigsaw", "mae", "simmim"])
+def test_methods_that_paint_colours_need_rgb(method):
+    raw = data(source="folder", channels=4)
+    raw["pretrain"] |= {"method": method, "backbone": "vit_small_patch16", "view_size": 192}
+    with pytest.raises(ParamsError, match=rf"pretrain\.method: {method} works on RGB alone, and data\.channels is 4"):
+        parse_params(raw)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
