@@ -45,7 +45,7 @@ def resolve_device(run: RunParams) -> torch.device:
                 f"{torch.cuda.device_count() if name == 'cuda' else 1}; start fewer, or set run.device to cuda or cpu"
             )
         name = f"cuda:{ranks.local_rank}"
-        torch.cuda.set_device(ranks.local_rank)  # where NCCL puts what it sends
+        torch.cuda.set_device(ranks.local_rank)  # or what names no device would go to the first
     device = torch.device(name)
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise ParamsError(

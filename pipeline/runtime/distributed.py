@@ -131,7 +131,7 @@ def read_ranks() -> Ranks:
 
 @contextlib.contextmanager
 def joined(ranks: Ranks) -> Iterator[None]:
-    """Be connected with the other processes: gloo for tensors on the CPU and plain values, NCCL for those on CUDA.
+    """Be connected with the other processes by gloo: what they exchange are results on the CPU.
 
     Raises:
         LostProcessError: In the block another process ended, or did not answer for an hour.
@@ -139,12 +139,10 @@ def joined(ranks: Ranks) -> Iterator[None]:
     if ranks.is_alone:
         yield
         return
-    import torch
     from torch import distributed
 
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=TIMEOUT)
+        distributed.init_process_group("gloo", timeout=TIMEOUT)
         yield
     except RuntimeError as error:
         if isinstance(error, distributed.DistError) or any(sign in str(error) for sign in LOSS):
