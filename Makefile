@@ -34,7 +34,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 repro: env ## run the whole graph; PRESET=tiny applies presets/tiny.yaml for this run
-	$(if $(PRESET),dvc exp run $$(fs4 preset $(PRESET)),dvc repro)
+	$(if $(PRESET),flags=$$(fs4 preset $(PRESET)) && dvc exp run $$flags,dvc repro)
 	@echo
 	@dvc metrics show
 	@echo "Report: $(CURDIR)/data/report/index.html"

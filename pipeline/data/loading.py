@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from pipeline.data.frames import frame_size
 from pipeline.data.manifest import ImageRow, ImageTable
@@ -227,7 +227,20 @@ def _stack(dataset: FrameDataset, batch: list[int]) -> torch.Tensor:
 def _collate(frames: list[torch.Tensor | PipelineError]) -> torch.Tensor | PipelineError:
     errors = [frame for frame in frames if isinstance(frame, PipelineError)]
     tensors = [frame for frame in frames if isinstance(frame, torch.Tensor)]
-    return errors[0] if errors else torch.stack(tensors)  # (B, C, h, w)
+    if errors:
+        return errors[0]
+    batch = torch.stack(tensors)  # (B, C, h, w)
+    worker = get_worker_info()
+    if worker is None:
+        return batch
+    try:
+        # here, where it can be told: the thread that sends batches would drop one that does not fit, and all would wait
+        return batch.share_memory_()
+    except RuntimeError as error:
+        return PipelineError(
+            f"run.workers {worker.num_workers}: a batch of {batch.nbytes} bytes does not fit into shared memory "
+            f"({str(error).splitlines()[0]}); enlarge /dev/shm, or use workers 0 to decode in the main process"
+        )
 
 
 def _ignore_interrupt(worker: int) -> None:
