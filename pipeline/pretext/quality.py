@@ -53,8 +53,8 @@ class ViewQuality:
         Returns:
             image_match: Share of views whose nearest view, by the mean of the backbone's last map, is of the same
                 image; place_match: the same of places, by the decoder's map, among all places of all images;
-                effective_rank: directions that the decoder's map uses there. Empty without two images of one shape,
-                or where no two views overlap.
+                effective_rank: directions that the decoder's map uses there. All 0 where a map is not finite, as after
+                steps that diverged; empty without two images of one shape, or where no two views overlap.
         """
         if not self.indices:
             return {}
@@ -73,11 +73,13 @@ class ViewQuality:
         places = read_pair((first, second), batch.crops, batch.places, batch.offsets)
         if not len(places[0]):
             return {}
-        rows = F.normalize(torch.cat(places), dim=1).cpu().numpy()
+        rows, pooled = F.normalize(torch.cat(places), dim=1), torch.cat(images)
+        if not (rows.isfinite().all() and pooled.isfinite().all()):
+            return {"image_match": 0.0, "place_match": 0.0, "effective_rank": 0.0}
         return {
-            "image_match": match_share(*torch.cat(images).chunk(2)),
+            "image_match": match_share(*pooled.chunk(2)),
             "place_match": match_share(*places),
-            "effective_rank": effective_rank(rows),
+            "effective_rank": effective_rank(rows.cpu().numpy()),
         }
 
     def describe(self, encoder: Encoder, curves: Sequence[dict[str, float]]) -> dict[str, Any]:

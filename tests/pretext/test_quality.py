@@ -50,6 +50,14 @@ def test_what_cannot_be_measured_is_left_out():
     assert none.describe(encoder, []) == {"method": PARAMS.method, "epochs": 0, "images_measured": 0}
 
 
+def test_a_network_whose_output_is_not_finite_has_no_quality():
+    encoder = build_encoder("resnet18", 8, seed=0)
+    with torch.no_grad():
+        next(encoder.decoder.parameters()).fill_(float("nan"))
+    measured = ViewQuality(PARAMS, [(32, 64)] * 6, load).measure(encoder)
+    assert measured == {"image_match": 0.0, "place_match": 0.0, "effective_rank": 0.0}
+
+
 def test_the_description_has_the_last_row_and_what_chance_gives():
     encoder = build_encoder("resnet18", 8, seed=0)
     quality = ViewQuality(PARAMS, [(32, 64)] * 6, load)
