@@ -144,7 +144,7 @@ def test_a_side_car_of_something_else_is_refused(segmenter, tmp_path, change):
             old = sidecar[key]
             sidecar[key] = old | value if isinstance(value, dict) and value else value
         write_json(writer.path / "segmenter.json", sidecar)
-    with pytest.raises(InputError, match="not the side-car of a segmenter|describes no network"):
+    with pytest.raises(InputError, match=r"not the side-car of a segmenter|describes no network"):
         load_segmenter(tmp_path / "bad")
 
 
