@@ -8,20 +8,11 @@ from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, write_images
 from pipeline.errors import InputError, ParamsError
 from pipeline.features.shards import shard_name, write_shard
-from pipeline.params import RunParams
 from pipeline.report.suggestion import FEATURES, IMAGES, OUT, USUAL, parse_ks, suggest_k
 from pipeline.runtime.artifacts import create_artifact, open_artifact
+from tests.run_params import run_params
 
-RUN = RunParams(
-    device="cpu",
-    processes=1,
-    threads=1,
-    workers=0,
-    cache_mb=0,
-    checkpoint_steps=0,
-    keep_features=False,
-    lock_timeout=0.0,
-)
+RUN = run_params()
 TYPES, D = 5, 12
 
 

@@ -10,11 +10,12 @@ from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, write_images
 from pipeline.features.pooling import cell_boxes
 from pipeline.features.shards import shard_name, write_shard
-from pipeline.params import PggParams, RunParams
+from pipeline.params import PggParams
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.runtime.stage import Stage
 from stages.cluster import FEATURES, IMAGES, cluster
+from tests.run_params import run_params
 
 
 def test_clusters_the_levels_of_the_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,16 +32,7 @@ def test_clusters_the_levels_of_the_features(tmp_path: Path, monkeypatch: pytest
             boxes = np.stack([cell_boxes(level, 32, 32)] * 12)
             write_shard(writer.path / shard_name(level, 0), ids, boxes, vectors, level, {})
     params = SimpleNamespace(pgg=PggParams(k=5, restarts=2, iterations=5, max_points_per_centroid=100, seed=0))
-    run = RunParams(
-        device="cpu",
-        processes=1,
-        threads=1,
-        workers=0,
-        cache_mb=0,
-        checkpoint_steps=0,
-        keep_features=False,
-        lock_timeout=0.0,
-    )
+    run = run_params()
     features = {FEATURES: open_artifact(Path(FEATURES))}
     with create_artifact(Path("data/pseudo_labels")) as out:
         log = logging.getLogger("fs4.test")

@@ -11,12 +11,13 @@ from PIL import Image
 from pipeline.backbones.encoder import build_encoder, save_encoder
 from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, write_images
-from pipeline.params import ExtractParams, RunParams
+from pipeline.params import ExtractParams
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 from pipeline.runtime.digests import file_digest
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.runtime.stage import Stage
 from stages.extract import BACKBONE, IMAGES, extract
+from tests.run_params import run_params
 
 Run = Callable[..., dict[str, str]]
 
@@ -42,16 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         values = {"levels": [1, 2], "mode": "pool", "source": "decoder", "pca": 0, "batch_size": 4}
         values |= {"shard_images": 3, "precision": "fp32", "max_bad_fraction": 0.0}
         params = SimpleNamespace(extract=ExtractParams.model_validate(values))
-        settings = RunParams(
-            device="cpu",
-            processes=1,
-            threads=1,
-            workers=0,
-            cache_mb=0,
-            checkpoint_steps=0,
-            keep_features=keep,
-            lock_timeout=0.0,
-        )
+        settings = run_params(keep_features=keep)
         backbone = {BACKBONE: open_artifact(Path(BACKBONE))}
         with create_artifact(Path("data/features")) as out:
             # the backbone's manifest says how many images it saw; what is noted in the shards must not hide the rest
