@@ -50,6 +50,7 @@ class Labeller:
             enlarged = F.interpolate(mixed, (mixed.shape[2], width), mode="bilinear", align_corners=False)
             self.labels[rows] = enlarged[0].argmax(0).cpu().numpy()
         self._done = end
-        needed = int(self._above[end]) if end < len(self._above) else self._held_from + held.shape[1]
+        known = self._held_from + held.shape[1]  # an image smaller than the map may skip rows that are yet to come
+        needed = min(int(self._above[end]), known) if end < len(self._above) else known
         self._held = held[:, needed - self._held_from :]
         self._held_from = needed

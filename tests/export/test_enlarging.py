@@ -9,7 +9,7 @@ from pipeline.export import enlarging
 from pipeline.export.enlarging import Labeller
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_labels_are_those_of_the_whole_enlarged_map_however_it_is_cut(data):
     rows, cols = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 9))
