@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from pipeline.clustering.gpu import use_device
 from pipeline.clustering.kmeans import use_threads
 from pipeline.data.manifest import read_images, read_truth
 from pipeline.evaluation.truth import open_truth
@@ -27,6 +28,7 @@ def probe(stage: Stage, source: MapSource) -> None:
     truth = open_truth(table, read_truth(Path(TRUTH)), params.split, params.unknown_ids)
     division = divide_labelled(table, truth, params.seed)
     use_threads(thread_count(stage.run))
+    use_device(stage.run)
     device = claim_device(stage.run)
     body = load_body(source, stage.inputs[f"data/{source}"])
     found = run_probes(
