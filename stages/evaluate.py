@@ -25,13 +25,14 @@ def evaluate(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     truth = open_truth(table, read_truth(Path(TRUTH)), params.split, params.unknown_ids)
     segmenter = load_segmenter(stage.inputs[SEGMENTER])
+    device = claim_device(stage.run)
     dataset = FrameDataset(table.select(None), table, cache_bytes(stage.run))
     batches = ordered_batches(dataset.sizes, params.batch_size)
     metrics = evaluate_segmenter(
         segment_batches(
             segmenter,
-            load_batches(dataset, stage.ranks.own(batches), workers=stage.run.workers),
-            device=claim_device(stage.run),
+            load_batches(dataset, stage.ranks.own(batches), workers=stage.run.workers, device=device),
+            device=device,
             precision=params.precision,
             draws=load_final_draws(stage.inputs[SEGMENTER], segmenter.architecture["k"]),
             drawn=drawn_images(table, truth, params),

@@ -31,12 +31,13 @@ def extract(stage: Stage) -> None:
     )
     notes = stage.out.notes
     made_of = digest_encoder(stage.inputs[BACKBONE]), f"{table.frame} {table.bands}", notes["versions"]
+    device = claim_device(stage.run)
     keep = stage.run.keep_features and stage.ranks.is_first
     store = SCRATCH / "features" / store_name(params, *made_of, notes["machine"]) if keep else stage.scratch
     stage.out.rows, counts = extract_features(
         images,
-        partial(load_batches, dataset, workers=stage.run.workers),
-        freeze_encoder(encoder, params.source, device=claim_device(stage.run), precision=params.precision),
+        partial(load_batches, dataset, workers=stage.run.workers, device=device),
+        freeze_encoder(encoder, params.source, device=device, precision=params.precision),
         dimension=encoder.map_width(params.source),
         params=params,
         out=stage.out.path,

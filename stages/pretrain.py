@@ -26,7 +26,8 @@ def pretrain(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
     params = stage.params.pretrain
-    load = partial(load_batches, dataset, workers=stage.run.workers)
+    device = claim_device(stage.run)
+    load = partial(load_batches, dataset, workers=stage.run.workers, device=device)
     quality = ViewQuality(params, dataset.sizes, load)
     start = build_start(params, stage.log, None if table.bands is None else asdict(table.bands))
     curves = Curves(LIVE / f"{stage.name}.csv")
@@ -35,7 +36,7 @@ def pretrain(stage: Stage) -> None:
         sizes=dataset.sizes,
         load=load,
         quality=quality,
-        device=claim_device(stage.run),
+        device=device,
         checkpoints=Checkpoints(start.resume_folder(stage.scratch), stage.run.checkpoint_steps),
         curves=curves,
         stop=stage.stop,

@@ -18,7 +18,7 @@ from pipeline.export.enlarging import Labeller
 from pipeline.export.sliding import iterate_strips
 from pipeline.params import STRIDE, Precision
 from pipeline.runtime.artifacts import Artifact, open_artifact
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.segmentation.model import Segmenter
 from pipeline.segmentation.model import load_segmenter as load_network
 
@@ -102,7 +102,7 @@ class LoadedSegmenter:
 
     def _score(self, images: torch.Tensor) -> torch.Tensor:
         with autocast(self._device, self._precision):
-            embedding = self.network.embed(normalise(images.to(self._device)))
+            embedding = self.network.embed(normalise(copy_to(self._device, images)))
         return self.network.scores(embedding).float()
 
     def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import torch
 from pipeline.backbones.encoder import Encoder, Source
 from pipeline.data.views import normalise
 from pipeline.params import Precision
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 
 
 def freeze_encoder(
@@ -30,7 +30,7 @@ def freeze_encoder(
 
     def encode(frames: torch.Tensor) -> torch.Tensor:
         with autocast(device, precision):
-            features = encoder.forward_map(normalise(frames.to(device, non_blocking=True)), source)
+            features = encoder.forward_map(normalise(copy_to(device, frames)), source)
         return features.float()
 
     return encode

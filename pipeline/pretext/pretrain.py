@@ -18,7 +18,7 @@ from pipeline.pretext.method import PretextMethod
 from pipeline.pretext.methods import METHODS
 from pipeline.pretext.optimisers import build_optimizer
 from pipeline.pretext.quality import ViewQuality
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.runtime.randomness import generator
 from pipeline.training.checkpoints import Checkpoints
@@ -57,7 +57,7 @@ class PretextTrainee:
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cut views of every frame and compare them."""
-        frames = images.to(self.device, non_blocking=True).float() / 255.0
+        frames = copy_to(self.device, images).float() / 255.0
         batch = draw_views(frames, self.params, epoch, indices, self.model.extra_views)
         with autocast(self.device, self.params.precision):
             losses: dict[str, torch.Tensor] = self.model(batch)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from pipeline.data.views import normalise
 from pipeline.params import Precision, RefineParams
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.segmentation.draws import FinalDraws
 from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import Segmenter
@@ -113,7 +113,7 @@ def _label_draw(embedding: torch.Tensor, images: torch.Tensor, draws: FinalDraws
 
 def _embed(segmenter: Segmenter, images: torch.Tensor, device: torch.device, precision: Precision) -> torch.Tensor:
     with autocast(device, precision):
-        return segmenter.embed(normalise(images.to(device, non_blocking=True)))
+        return segmenter.embed(normalise(copy_to(device, images)))
 
 
 def _enlarge(scores: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
