@@ -109,7 +109,8 @@ def extract_features(
         raw = store.load([images.keys[index] for index in shard])  # (n, cells, D)
         failed = _non_finite(raw)
         for level, cells in _level_cells(params.levels):
-            vectors = standardisers[level](np.nan_to_num(raw[:, cells]))
+            found = raw[:, cells]
+            vectors = standardisers[level](np.nan_to_num(found) if failed else found)
             vectors[failed] = 0.0
             sizes = {images.sizes[index] for index in shard}
             of_size = {size: cell_boxes(level, *size) for size in sizes}  # few sizes, many images
