@@ -11,6 +11,7 @@ from pipeline.evaluation.draws import drawn_images, scored_images
 from pipeline.evaluation.evaluate import evaluate_segmenter, headline
 from pipeline.evaluation.truth import open_truth
 from pipeline.runtime.claims import cache_bytes, claim_device
+from pipeline.runtime.sparing import Portions
 from pipeline.runtime.stage import Stage, run_stage
 from pipeline.segmentation.draws import load_final_draws
 from pipeline.segmentation.inference import segment_batches
@@ -38,6 +39,7 @@ def evaluate(stage: Stage) -> None:
             drawn=drawn_images(table, truth, params),
             refine=params.refine,
             refined=scored_images(table, truth) if params.refine.iterations else (),
+            portions=Portions(stage.run.spare_memory),
         ),
         table=table,
         truth=truth,

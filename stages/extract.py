@@ -12,6 +12,7 @@ from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
 from pipeline.features.store import FeatureStore, remove_other_stores, store_name
 from pipeline.runtime.claims import claim_device
+from pipeline.runtime.sparing import Portions
 from pipeline.runtime.stage import SCRATCH, Stage, run_stage
 
 IMAGES, BACKBONE = "data/prepared/images.parquet", "data/backbone"
@@ -37,7 +38,13 @@ def extract(stage: Stage) -> None:
     stage.out.rows, counts = extract_features(
         images,
         partial(load_batches, dataset, workers=stage.run.workers, device=device),
-        freeze_encoder(encoder, params.source, device=device, precision=params.precision),
+        freeze_encoder(
+            encoder,
+            params.source,
+            device=device,
+            precision=params.precision,
+            portions=Portions(stage.run.spare_memory),
+        ),
         dimension=encoder.map_width(params.source),
         params=params,
         out=stage.out.path,

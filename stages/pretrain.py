@@ -37,7 +37,9 @@ def pretrain(stage: Stage) -> None:
         load=load,
         quality=quality,
         device=device,
-        checkpoints=Checkpoints(start.resume_folder(stage.scratch), stage.run.checkpoint_steps),
+        checkpoints=Checkpoints(
+            start.resume_folder(stage.scratch), stage.run.checkpoint_steps, from_start=stage.run.spare_memory
+        ),
         curves=curves,
         stop=stage.stop,
         log=stage.log,

@@ -41,7 +41,7 @@ def train(stage: Stage) -> None:
         sizes=dataset.sizes,
         load=partial(load_batches, dataset, workers=stage.run.workers, device=device),
         device=device,
-        checkpoints=Checkpoints(stage.scratch, stage.run.checkpoint_steps),
+        checkpoints=Checkpoints(stage.scratch, stage.run.checkpoint_steps, from_start=stage.run.spare_memory),
         curves=curves,
         stop=stage.stop,
         log=stage.log,

@@ -197,7 +197,8 @@ def _device(name: str | torch.device) -> torch.device:
     if isinstance(name, torch.device):
         return name
     unused = {"processes": 1, "workers": 0, "cache_mb": 0, "checkpoint_steps": 0, "lock_timeout": 0.0}
-    settings: dict[str, Any] = {"device": name, "threads": torch.get_num_threads(), "keep_features": False, **unused}
+    off = {"keep_features": False, "spare_memory": False}
+    settings: dict[str, Any] = {**off, "device": name, "threads": torch.get_num_threads(), **unused}
     try:
         return resolve_device(RunParams(**settings))
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -10,10 +11,11 @@ from pipeline.backbones.encoder import Encoder, Source
 from pipeline.data.views import normalise
 from pipeline.params import Precision
 from pipeline.runtime.device import autocast, copy_to
+from pipeline.runtime.sparing import WHOLE, Portions
 
 
 def freeze_encoder(
-    encoder: Encoder, source: Source, *, device: torch.device, precision: Precision
+    encoder: Encoder, source: Source, *, device: torch.device, precision: Precision, portions: Portions = WHOLE
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Make the function that `extract_features` calls.
 
@@ -22,6 +24,7 @@ def freeze_encoder(
         source: Name of one of its maps: res4, res5, last or decoder.
         device: Where to compute.
         precision: Of the forward pass; the map comes back as float32.
+        portions: In which the batches are computed.
 
     Returns:
         uint8 (B, 3, h, w) to float32 (B, D, h', w').
@@ -33,4 +36,4 @@ def freeze_encoder(
             features = encoder.forward_map(normalise(copy_to(device, frames)), source)
         return features.float()
 
-    return encode
+    return partial(portions.map, encode)

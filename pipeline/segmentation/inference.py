@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from pipeline.data.views import normalise
 from pipeline.params import Precision, RefineParams
 from pipeline.runtime.device import autocast, copy_to
+from pipeline.runtime.sparing import WHOLE, Portions
 from pipeline.segmentation.draws import FinalDraws
 from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import Segmenter
@@ -63,6 +65,7 @@ def segment_batches(
     drawn: Collection[int] = (),
     refine: RefineParams | None = None,
     refined: Collection[int] = (),
+    portions: Portions = WHOLE,
 ) -> Iterator[SegmentedImage]:
     """Segment a stream of batches; every image is embedded once.
 
@@ -75,25 +78,34 @@ def segment_batches(
         drawn: Indices of the images that these label as well.
         refine: How scores are refined.
         refined: Indices of the images whose scores are.
+        portions: In which the batches are computed.
 
     Yields:
         The images, in the order of the batches.
     """
     segmenter = segmenter.to(device).to(memory_format=torch.channels_last).eval()
     draws = draws.to(device) if draws else None
-    for indices, images in batches:
+
+    def segment(batch: tuple[list[int], torch.Tensor], part: slice) -> list[SegmentedImage]:
+        indices, images = batch[0][part], batch[1][part]
         embedding, enlarged = _score(segmenter, images, device, precision)
         labels = _label(enlarged)
         rows = [row for row, index in enumerate(indices) if draws and index in drawn]
         by_draw = (
             [_label_draw(embedding[rows], images, draws, draw) for draw in range(draws.count)] if draws and rows else []
         )
+        found = []
         for row, (index, image) in enumerate(zip(indices, images, strict=True)):
-            again = [found[rows.index(row)] for found in by_draw] if row in rows else []
+            again = [labelled[rows.index(row)] for labelled in by_draw] if row in rows else []
             best = None
             if refine and index in refined:
                 best = refine_scores(enlarged[row], image, refine).argmax(0).cpu().numpy()
-            yield SegmentedImage(index, image, labels[row], again, best)
+            found.append(SegmentedImage(index, image, labels[row], again, best))
+        return found
+
+    for batch in batches:
+        for found in portions.run(partial(segment, batch), len(batch[0])):
+            yield from found
 
 
 @torch.inference_mode()
