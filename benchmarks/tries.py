@@ -113,14 +113,15 @@ def main(
     base = merge_overrides(read_yaml(Path("params.yaml")), read_presets([*preset.split(), "fs4"]))
     base = merge_overrides(base, {"data": {"source": "folder", "root": data}} if data else {})
     base = merge_overrides(base, {"train": {"seed": seed}})
-    for _, overrides in tries.values():
-        parse_params(merge_overrides(base, overrides))
+    chosen = only.split() or list(tries)
+    for variant in chosen:
+        parse_params(merge_overrides(base, tries[variant][1]))
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
     ).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="fs4-tries-") as folder:
         clone = Path(folder, "clone")
-        for variant in only.split() or tries:
+        for variant in chosen:
             path = RECORDS / f"{name}-{variant}{f'-s{seed}' if seed else ''}.json"
             if path.exists() and not force:
                 continue
