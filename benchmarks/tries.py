@@ -8,6 +8,7 @@ docs/method.md; variants that have a record are not run again, so that the table
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,9 @@ def measure(clone: Path, params: dict[str, Any]) -> dict[str, Any]:
     """
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
     started = time.monotonic()
-    code = subprocess.run([sys.executable, "-m", "dvc", "repro", "evaluate"], cwd=clone, check=False).returncode
+    own = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # the stages' python
+    repro = [sys.executable, "-m", "dvc", "repro", "evaluate"]
+    code = subprocess.run(repro, cwd=clone, env=own, check=False).returncode
     if code:
         raise SystemExit(code)
     seconds = time.monotonic() - started
