@@ -1,6 +1,5 @@
 """Segments every image and scores the result; the first stage that reads masks."""
 
-from functools import partial
 from pathlib import Path
 
 import typer
@@ -10,8 +9,7 @@ from pipeline.data.manifest import read_images, read_truth
 from pipeline.evaluation.draws import drawn_images, scored_images
 from pipeline.evaluation.evaluate import evaluate_segmenter, headline
 from pipeline.evaluation.truth import open_truth
-from pipeline.runtime.claims import cache_bytes, claim_device
-from pipeline.runtime.sparing import Portions
+from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.stage import Stage, run_stage
 from pipeline.segmentation.draws import load_final_draws
 from pipeline.segmentation.inference import segment_batches
@@ -26,20 +24,19 @@ def evaluate(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     truth = open_truth(table, read_truth(Path(TRUTH)), params.split, params.unknown_ids)
     segmenter = load_segmenter(stage.inputs[SEGMENTER])
-    device = claim_device(stage.run)
     dataset = FrameDataset(table.select(None), table, cache_bytes(stage.run))
     batches = ordered_batches(dataset.sizes, params.batch_size)
     metrics = evaluate_segmenter(
         segment_batches(
             segmenter,
-            load_batches(dataset, stage.ranks.own(batches), workers=stage.run.workers, device=device),
-            device=device,
+            load_batches(dataset, stage.ranks.own(batches), workers=stage.run.workers, device=stage.device),
+            device=stage.device,
             precision=params.precision,
             draws=load_final_draws(stage.inputs[SEGMENTER], segmenter.architecture["k"]),
             drawn=drawn_images(table, truth, params),
             refine=params.refine,
             refined=scored_images(table, truth) if params.refine.iterations else (),
-            portions=Portions(stage.run.spare_memory),
+            spare=stage.run.spare_memory,
         ),
         table=table,
         truth=truth,
@@ -49,7 +46,7 @@ def evaluate(stage: Stage) -> None:
         rows=stage.out.rows,
         frame=lambda index: dataset[index].numpy(),
         log=stage.log,
-        gather=partial(stage.ranks.gather_groups, groups=batches),
+        gather=lambda own: stage.ranks.gather_groups(own, batches),
     )
     stage.counts |= {"images": len(dataset), **headline(metrics)}
 

@@ -6,12 +6,10 @@ from pathlib import Path
 import typer
 
 from pipeline.backbones.encoder import load_encoder
-from pipeline.clustering.gpu import use_device
 from pipeline.clustering.pyramid import read_pseudo_labels
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.params import PggParams
-from pipeline.runtime.claims import claim_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.segmentation.final_clustering import save_draws
 from pipeline.segmentation.model import save_segmenter
@@ -27,8 +25,6 @@ def train(stage: Stage) -> None:
     params = stage.params.train
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
-    device = claim_device(stage.run)
-    use_device(stage.run)
     pseudo_labels = stage.inputs[PSEUDO_LABELS]
     levels = read_pseudo_labels(pseudo_labels, params.pgg.levels) if params.pgg.needs_labels else {}
     curves = Curves(LIVE / f"{stage.name}.csv")
@@ -39,9 +35,9 @@ def train(stage: Stage) -> None:
         # noted by the stage before, so that this stage need not list its parameters
         grouping=PggParams.model_validate(pseudo_labels.note("params", "pgg")),
         sizes=dataset.sizes,
-        load=partial(load_batches, dataset, workers=stage.run.workers, device=device),
-        device=device,
-        checkpoints=Checkpoints(stage.scratch, stage.run.checkpoint_steps, from_start=stage.run.spare_memory),
+        load=partial(load_batches, dataset, workers=stage.run.workers, device=stage.device),
+        device=stage.device,
+        checkpoints=Checkpoints.of_run(stage.scratch, stage.run),
         curves=curves,
         stop=stage.stop,
         log=stage.log,

@@ -1,37 +1,39 @@
-"""Where faiss computes: on the CPU, or on the CUDA device of the run if faiss was built with GPUs."""
+"""Where faiss computes: on the CPU, or on the CUDA device of the run if faiss can compute there."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 
-from pipeline.params import RunParams
 from pipeline.runtime.logs import get_logger
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.runtime.stage import Stage
 
 log = get_logger("faiss")
 TEMPORARY = 256 * 2**20  # bytes; by default faiss takes 1.5 GiB of a device that it shares with torch
 _used: list[int] = []  # the number of the device, if one is used
 
 
-def use_device(run: RunParams) -> None:
-    """Let k-means and nearest neighbours compute where `run.device` says; without faiss-gpu on the CPU.
+def use_device(device: torch.device) -> None:
+    """Let k-means and nearest neighbours compute on a CUDA device, if faiss can; else on the CPU.
 
     Labels and distances that are reported are computed in float64 on the CPU in any case.
-
-    Raises:
-        ParamsError: See `resolve_device`.
     """
     _used.clear()
-    if not faiss.get_num_gpus():  # first, because a stage that needs no torch should not import it
-        return
-    from pipeline.runtime.claims import claim_device
-
-    device = claim_device(run)
-    if device.type == "cuda":
+    if device.type == "cuda" and faiss.get_num_gpus():
         _used.append(device.index or 0)
         log.info("faiss computes on cuda:%d", _used[0])
+
+
+def use_device_of(stage: Stage) -> None:
+    """The same for a stage that needs no device but for this, and then does not import torch without need."""
+    if faiss.get_num_gpus():
+        use_device(stage.device)
 
 
 def uses_gpu() -> bool:

@@ -13,12 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.data.images import BadImage
-<<<<<<< HEAD
-from pipeline.errors import InputError, PipelineError
-=======
 from pipeline.data.pictures import picture_of
-from pipeline.errors import InputError
->>>>>>> main
+from pipeline.errors import InputError, PipelineError
 from pipeline.export.loading import LoadedSegmenter, read_pixels
 from pipeline.export.outputs import PredictionWriter, plain
 from pipeline.export.progress import Advance, track
@@ -86,15 +82,8 @@ def predict_images(
         writer.notes |= {"made_by": MAKER, "segmentation": segmentation}
         with PredictionWriter(writer.path, named, overlays=overlays) as predictions, track(len(files)) as advance:
             for batch in _batches(_read_ahead(files, segmenter, max_pixels), batch_size, failed, advance):
-<<<<<<< HEAD
                 for read, clusters in zip(batch, _label(segmenter, batch, portions), strict=True):
-                    predictions.add(read.file, read.pixels, clusters)
-=======
-                scaled = torch.from_numpy(np.stack([read.scaled for read in batch]))
-                found = segmenter.label_batch(scaled, [read.shown.shape[:2] for read in batch])
-                for read, clusters in zip(batch, found, strict=True):
                     predictions.add(read.file, read.shown, clusters)
->>>>>>> main
                 advance(len(batch))
         if len(failed) == len(files):
             raise InputError(_describe(failed, len(files), "nothing was written"))
@@ -113,7 +102,7 @@ def _label(segmenter: LoadedSegmenter, batch: list[_Read], portions: Portions) -
 
     def work(part: slice) -> list[NDArray[np.unsignedinteger]]:
         scaled = torch.from_numpy(np.stack([read.scaled for read in batch[part]]))
-        return segmenter.label_batch(scaled, [read.pixels.shape[:2] for read in batch[part]])
+        return segmenter.label_batch(scaled, [read.shown.shape[:2] for read in batch[part]])
 
     try:
         return [labels for found in portions.run(work, len(batch)) for labels in found]

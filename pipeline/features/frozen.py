@@ -11,11 +11,11 @@ from pipeline.backbones.encoder import Encoder, Source
 from pipeline.data.views import normalise
 from pipeline.params import Precision
 from pipeline.runtime.device import autocast, copy_to
-from pipeline.runtime.sparing import WHOLE, Portions
+from pipeline.runtime.sparing import Portions
 
 
 def freeze_encoder(
-    encoder: Encoder, source: Source, *, device: torch.device, precision: Precision, portions: Portions = WHOLE
+    encoder: Encoder, source: Source, *, device: torch.device, precision: Precision, spare: bool = False
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Make the function that `extract_features` calls.
 
@@ -24,7 +24,7 @@ def freeze_encoder(
         source: Name of one of its maps: res4, res5, last or decoder.
         device: Where to compute.
         precision: Of the forward pass; the map comes back as float32.
-        portions: In which the batches are computed.
+        spare: Whether batches are halved where the device has too little memory.
 
     Returns:
         uint8 (B, 3, h, w) to float32 (B, D, h', w').
@@ -36,4 +36,4 @@ def freeze_encoder(
             features = encoder.forward_map(normalise(copy_to(device, frames)), source)
         return features.float()
 
-    return partial(portions.map, encode)
+    return partial(Portions(spare).map, encode)

@@ -15,10 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pipeline
 from pipeline.errors import InputError, LostProcessError, ParamsError, PipelineError
@@ -31,6 +32,9 @@ from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger, start_logging
 from pipeline.runtime.sparing import first_line, is_device_full
+
+if TYPE_CHECKING:
+    import torch
 
 SCRATCH = Path(".fs4")  # ignored by git and by DVC: resume state and live curves
 LIVE = SCRATCH / "live"
@@ -65,6 +69,13 @@ class Stage:
     log: logging.Logger
     counts: dict[str, int | float] = field(default_factory=dict)
     ranks: Ranks = ALONE
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where to compute, see `claim_device`."""
+        from pipeline.runtime.claims import claim_device
+
+        return claim_device(self.run)
 
 
 def run_stage(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pipeline.data.views import normalise
 from pipeline.params import Precision, RefineParams
 from pipeline.runtime.device import autocast, copy_to
-from pipeline.runtime.sparing import WHOLE, Portions
+from pipeline.runtime.sparing import Portions
 from pipeline.segmentation.draws import FinalDraws
 from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import Segmenter
@@ -65,7 +65,7 @@ def segment_batches(
     drawn: Collection[int] = (),
     refine: RefineParams | None = None,
     refined: Collection[int] = (),
-    portions: Portions = WHOLE,
+    spare: bool = False,
 ) -> Iterator[SegmentedImage]:
     """Segment a stream of batches; every image is embedded once.
 
@@ -78,13 +78,14 @@ def segment_batches(
         drawn: Indices of the images that these label as well.
         refine: How scores are refined.
         refined: Indices of the images whose scores are.
-        portions: In which the batches are computed.
+        spare: Whether batches are halved where the device has too little memory.
 
     Yields:
         The images, in the order of the batches.
     """
     segmenter = segmenter.to(device).to(memory_format=torch.channels_last).eval()
     draws = draws.to(device) if draws else None
+    portions = Portions(spare)
 
     def segment(batch: tuple[list[int], torch.Tensor], part: slice) -> list[SegmentedImage]:
         indices, images = batch[0][part], batch[1][part]

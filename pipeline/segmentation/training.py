@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.backbones.encoder import Encoder
+from pipeline.clustering.gpu import use_device
 from pipeline.clustering.pyramid import PseudoLabels
 from pipeline.errors import InputError
 from pipeline.params import PggParams, TrainParams
@@ -59,6 +60,7 @@ def train_segmenter(
     Raises:
         TrainingError: The loss diverged or the clusters collapsed.
     """
+    use_device(device)
     segmenter = build_segmenter(
         encoder.architecture,
         params.k,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pipeline.params import RunParams
 from pipeline.runtime.artifacts import replace_file
 from pipeline.runtime.logs import get_logger
 
@@ -30,6 +31,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path, every_steps: int = 0, *, from_start: bool = False) -> None:
         self.folder, self.every_steps, self.from_start = folder, every_steps, from_start
+
+    @classmethod
+    def of_run(cls, folder: Path, run: RunParams) -> Checkpoints:
+        """Those of a stage, as often as group `run` says."""
+        return cls(folder, run.checkpoint_steps, from_start=run.spare_memory)
 
     def are_due(self, step: int, steps: int) -> bool:
         """Whether to save after `step` of the `steps` steps of an epoch; its end is saved anyway."""

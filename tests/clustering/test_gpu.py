@@ -8,8 +8,6 @@ import torch
 
 from pipeline.clustering import gpu
 from pipeline.clustering.kmeans import fit_kmeans
-from pipeline.runtime import claims
-from tests.run_params import run_params
 
 SETTINGS = {"spherical": True, "iterations": 20, "restarts": 3, "seed": 1}
 
@@ -43,30 +41,39 @@ def pretend(monkeypatch: pytest.MonkeyPatch, moved: list[tuple[int, str]]) -> No
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", move, raising=False)
 
 
-def test_without_faiss_gpu_no_device_is_asked_for(monkeypatch: pytest.MonkeyPatch, points: np.ndarray) -> None:
+class NoDevice:
+    """A stage whose device nobody needs."""
+
+    @property
+    def device(self) -> torch.device:
+        return pytest.fail("torch is imported without need")
+
+
+def test_without_faiss_gpu_no_device_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
-    monkeypatch.setattr(claims, "claim_device", lambda run: pytest.fail("nobody needs a device"))
-    gpu.use_device(run_params(device="auto"))
+    gpu.use_device_of(NoDevice())
+    gpu.use_device(torch.device("cuda", 0))
     assert not gpu.uses_gpu()
     index = faiss.IndexFlatIP(3)
     assert gpu.place_index(index) is index
 
 
-def test_kmeans_runs_on_the_device_of_the_run(monkeypatch: pytest.MonkeyPatch, points: np.ndarray) -> None:
+def test_kmeans_runs_on_the_device_of_the_stage(monkeypatch: pytest.MonkeyPatch, points: np.ndarray) -> None:
     expected = fit_kmeans(points, 5, **SETTINGS)
     moved: list[tuple[int, str]] = []
     pretend(monkeypatch, moved)
-    monkeypatch.setattr(claims, "claim_device", lambda run: torch.device("cuda", 1))
-    gpu.use_device(run_params(device="cuda:1"))
+    gpu.use_device_of(SimpleNamespace(device=torch.device("cuda", 1)))
     found = fit_kmeans(points, 5, **SETTINGS)
     assert moved == [(1, "IndexFlatIP")] * SETTINGS["restarts"]
     np.testing.assert_array_equal(found.centroids, expected.centroids)
 
 
-def test_a_run_on_the_cpu_stays_there(monkeypatch: pytest.MonkeyPatch, points: np.ndarray) -> None:
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_other_devices_leave_it_on_the_cpu(monkeypatch: pytest.MonkeyPatch, points: np.ndarray, device: str) -> None:
     moved: list[tuple[int, str]] = []
     pretend(monkeypatch, moved)
-    gpu.use_device(run_params(device="cpu"))
+    gpu.use_device(torch.device("cuda", 1))
+    gpu.use_device(torch.device(device))  # the next stage of the same process
     fit_kmeans(points, 5, **SETTINGS)
     assert not moved
 
@@ -74,6 +81,6 @@ def test_a_run_on_the_cpu_stays_there(monkeypatch: pytest.MonkeyPatch, points: n
 @pytest.mark.skipif(not faiss.get_num_gpus(), reason="needs faiss-gpu and a CUDA device")
 def test_a_real_gpu_agrees_with_the_cpu(points: np.ndarray) -> None:
     expected = fit_kmeans(points, 5, **SETTINGS)
-    gpu.use_device(run_params(device="cuda"))
+    gpu.use_device(torch.device("cuda", 0))
     found = fit_kmeans(points, 5, **SETTINGS)
     assert found.inertia == pytest.approx(expected.inertia, rel=1e-3)

@@ -184,7 +184,6 @@ def test_the_command_says_so_by_its_exit_code(model, tmp_path):
     assert "1 of 3 images could not be segmented; the others are in out" in ended.stderr
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("most", [0, 1])
 def test_images_that_are_too_many_for_the_device_come_alone(loaded, monkeypatch, most):
     label_batch, seen = loaded.label_batch, []
@@ -205,7 +204,8 @@ def test_images_that_are_too_many_for_the_device_come_alone(loaded, monkeypatch,
         with pytest.raises(PipelineError, match=r"with a single image; give a smaller --window than 512, or --device"):
             predict(loaded, "in/a")
         assert not Path("out").exists()
-=======
+
+
 def test_images_of_many_channels_are_segmented_and_shown(tmp_path):
     bands = make_bands(4)
     segmenter = load_segmenter(save(make_segmenter(bands), tmp_path / "model"), device="cpu")
@@ -226,4 +226,3 @@ def test_images_of_many_channels_are_segmented_and_shown(tmp_path):
             assert (np.asarray(picture) == segmenter.label(f"in/{name}.npy")).all()
         with Image.open(f"out/overlays/{name}.png") as picture:
             assert (picture.size, picture.mode) == ((96, 64), "RGB")
->>>>>>> main

@@ -5,7 +5,6 @@ from pipeline.backbones.encoder import Source, build_encoder
 from pipeline.features.encoding import fill_batch
 from pipeline.features.frozen import freeze_encoder
 from pipeline.params import Precision
-from pipeline.runtime.sparing import Portions
 
 FRAMES = torch.randint(0, 256, (4, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 CPU = torch.device("cpu")
@@ -49,6 +48,6 @@ def test_a_batch_that_is_too_large_for_the_device_comes_in_halves(monkeypatch: p
         monkeypatch.setattr(encoder, "forward_map", refuse)
         with pytest.raises(torch.OutOfMemoryError):
             encode(FRAMES)
-        spared = freeze_encoder(encoder, "decoder", device=CPU, precision="fp32", portions=Portions(spare=True))(FRAMES)
+        spared = freeze_encoder(encoder, "decoder", device=CPU, precision="fp32", spare=True)(FRAMES)
     assert seen == [4, 4, 2, 1, 1, 1, 1]
     torch.testing.assert_close(spared, whole)

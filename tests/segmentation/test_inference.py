@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from pipeline.data.views import normalise
 from pipeline.params import load_params
-from pipeline.runtime.sparing import Portions
 from pipeline.segmentation.draws import FinalDraws
 from pipeline.segmentation.inference import SegmentedImage, segment_batches, segment_images
 from pipeline.segmentation.mean_field import refine_scores
@@ -116,16 +115,16 @@ def test_batches_that_are_too_large_for_the_device_come_in_halves(segmenter, mon
             raise torch.OutOfMemoryError("CUDA out of memory")
         return embed(images)
 
-    def run(portions: Portions) -> list[SegmentedImage]:
+    def run(spare: bool) -> list[SegmentedImage]:
         stream = iter([([3, 2, 1, 0], IMAGES[[3, 2, 1, 0]])])
-        return list(segment_batches(segmenter, stream, device=CPU, precision="fp32", portions=portions))
+        return list(segment_batches(segmenter, stream, device=CPU, precision="fp32", spare=spare))
 
-    whole = run(Portions(spare=False))
+    whole = run(spare=False)
     monkeypatch.setattr(segmenter, "embed", refuse)
     with pytest.raises(torch.OutOfMemoryError):
-        run(Portions(spare=False))
+        run(spare=False)
     seen.clear()
-    halves = run(Portions(spare=True))
+    halves = run(spare=True)
     assert seen == [4, 2, 2]
     for one, other in zip(halves, whole, strict=True):
         assert one.number == other.number
