@@ -11,7 +11,7 @@ from pipeline.params import load_params
 from pipeline.runtime.device import autocast
 from pipeline.segmentation.two_views import make_views
 
-REPEATS = 2
+REPEATS = 5
 
 
 def measure_rows() -> list[Row]:
