@@ -64,6 +64,8 @@ def decode_tiff(data: bytes, plan: Plan, settle: Callable[[np.ndarray, int | Non
             return None
         _check_bytes(data, series)
         pixels = series.asarray()
+        if pixels.shape != series.shape:
+            raise BadImage("damaged (it holds another number of pages than it says)")
         if page.photometric == _MIN_IS_WHITE and pixels.dtype.kind in "bu":
             pixels = np.invert(pixels)
         turn = _UPRIGHT.get(page.tags.valueof(_ORIENTATION, 1))
