@@ -14,7 +14,7 @@ from pipeline.errors import TrainingError
 from pipeline.labels.labelled import LabelledFrames
 from pipeline.labels.network import LabelledNet, labelled_loss
 from pipeline.params import FinetuneParams
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.runtime.randomness import generator, uniforms
 
 
@@ -64,9 +64,9 @@ def finetune(
             )
             images, masks = augment(*labelled.take(indices), params, seed, step)
             with autocast(device, params.precision):
-                batch = normalise(images.to(device))
+                batch = normalise(copy_to(device, images))
                 logits = net(batch, head_only=not whole)
-            loss = labelled_loss(logits, masks.to(device), ignore_index)
+            loss = labelled_loss(logits, copy_to(device, masks), ignore_index)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"fine-tuning on {len(chosen)} images: the loss is no finite number (step {step + 1}); lower "

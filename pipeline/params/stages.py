@@ -175,5 +175,6 @@ class RunParams(Group):
     workers: Natural
     cache_mb: Natural
     checkpoint_steps: Natural
+    spare_memory: bool
     keep_features: bool
     lock_timeout: NonNegative
