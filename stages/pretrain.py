@@ -13,7 +13,6 @@ from pipeline.pretext.pretrain import pretrain_encoder
 from pipeline.pretext.quality import ViewQuality
 from pipeline.pretext.start import build_start
 from pipeline.runtime.artifacts import write_json
-from pipeline.runtime.claims import claim_device
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
@@ -26,7 +25,7 @@ def pretrain(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
     params = stage.params.pretrain
-    load = partial(load_batches, dataset, workers=stage.run.workers)
+    load = partial(load_batches, dataset, workers=stage.run.workers, device=stage.device)
     quality = ViewQuality(params, dataset.sizes, load)
     start = build_start(params, stage.log, None if table.bands is None else asdict(table.bands))
     curves = Curves(LIVE / f"{stage.name}.csv")
@@ -35,8 +34,8 @@ def pretrain(stage: Stage) -> None:
         sizes=dataset.sizes,
         load=load,
         quality=quality,
-        device=claim_device(stage.run),
-        checkpoints=Checkpoints(start.resume_folder(stage.scratch), stage.run.checkpoint_steps),
+        device=stage.device,
+        checkpoints=Checkpoints.of_run(start.resume_folder(stage.scratch), stage.run),
         curves=curves,
         stop=stage.stop,
         log=stage.log,

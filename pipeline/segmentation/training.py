@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from pipeline.backbones.encoder import Encoder
+from pipeline.clustering.gpu import use_device
 from pipeline.clustering.pyramid import PseudoLabels
 from pipeline.errors import InputError
 from pipeline.params import PggParams, TrainParams
@@ -20,6 +22,7 @@ from pipeline.segmentation.trainee import SegmenterTrainee
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 from pipeline.training.loop import Loader, run_epochs
+from pipeline.training.sparing import heavy_modules, train_sparing
 
 
 def train_segmenter(
@@ -57,6 +60,7 @@ def train_segmenter(
     Raises:
         TrainingError: The loss diverged or the clusters collapsed.
     """
+    use_device(device)
     segmenter = build_segmenter(
         encoder.architecture,
         params.k,
@@ -68,8 +72,18 @@ def train_segmenter(
     trainee = SegmenterTrainee(
         segmenter, params, pyramid=pyramid, grouping=grouping, sizes=sizes, load=load, device=device
     )
-    epochs = params.rounds * params.epochs
-    run_epochs(trainee, epochs=epochs, load=load, checkpoints=checkpoints, curves=curves, stop=stop, log=log)
+    train = partial(
+        run_epochs,
+        trainee,
+        epochs=params.rounds * params.epochs,
+        load=load,
+        checkpoints=checkpoints,
+        curves=curves,
+        stop=stop,
+        log=log,
+    )
+    heavy = [*heavy_modules(segmenter.encoder), segmenter.embedding]
+    train_sparing(train, heavy, spare=checkpoints.from_start, log=log)
     clustering = cluster_finally(
         trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device
     )

@@ -82,7 +82,7 @@ def make_trainee(pyramid: list[PyramidLevel] | None = None, **changes: Any) -> S
     )
 
 
-def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> SimpleNamespace:
+def run_training(folder: Path, stop_at: int | None = None, spare: bool = False, **changes: Any) -> SimpleNamespace:
     stop, curves = StopSignal(), Curves(None)
     segmenter, clustering = train_segmenter(
         build_encoder("resnet18", 8, seed=0),
@@ -92,7 +92,7 @@ def run_training(folder: Path, stop_at: int | None = None, **changes: Any) -> Si
         sizes=SIZES,
         load=Loader(stop, stop_at),
         device=CPU,
-        checkpoints=Checkpoints(folder),
+        checkpoints=Checkpoints(folder, from_start=spare),
         curves=curves,
         stop=stop,
         log=logging.getLogger("fs4.test"),
