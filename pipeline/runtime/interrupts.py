@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from pipeline.runtime.distributed import Ranks
+
 
 class Interrupted(BaseException):
     """The user or the system asked the stage to stop; what it finished is kept and the next run goes on from there."""
@@ -36,6 +38,12 @@ class StopSignal:
     def requested(self) -> bool:
         """Whether a signal waits for the next safe point."""
         return self._pending is not None
+
+    def share(self, ranks: Ranks) -> bool:
+        """Whether a signal waits in any of several processes, which then waits in all; they must ask together."""
+        if signum := ranks.largest(self._pending or 0):
+            self._pending = signum
+        return bool(signum)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

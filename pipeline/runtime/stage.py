@@ -107,7 +107,7 @@ def run_stage(
             return
         if not (shared or ranks.is_alone):
             raise ParamsError(f"stage {name} runs in one process; start it without torchrun")
-        with joined(ranks):
+        with joined(ranks, params.run.device):
             stop.install()
             if not ranks.is_first:
                 with tempfile.TemporaryDirectory(prefix="fs4-") as folder:

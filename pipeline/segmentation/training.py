@@ -19,6 +19,7 @@ from pipeline.segmentation.model import Segmenter, build_segmenter
 from pipeline.segmentation.trainee import SegmenterTrainee
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
+from pipeline.training.dealing import Dealing
 from pipeline.training.loop import Loader, run_epochs
 
 
@@ -35,6 +36,7 @@ def train_segmenter(
     curves: Curves,
     stop: StopSignal,
     log: logging.Logger,
+    dealing: Dealing | None = None,
 ) -> tuple[Segmenter, FinalClustering]:
     """Train, then cluster the train set once more for the final prototypes.
 
@@ -50,6 +52,7 @@ def train_segmenter(
         curves: Gets one row per epoch.
         stop: Asked after every step.
         log: Gets one line per epoch.
+        dealing: The processes that share the work, all of which get the result; None for one.
 
     Returns:
         The segmenter on the CPU in evaluation mode, and the final clustering.
@@ -66,12 +69,22 @@ def train_segmenter(
         seed=params.seed,
     )
     trainee = SegmenterTrainee(
-        segmenter, params, pyramid=pyramid, grouping=grouping, sizes=sizes, load=load, device=device
+        segmenter, params, pyramid=pyramid, grouping=grouping, sizes=sizes, load=load, device=device, dealing=dealing
     )
     epochs = params.rounds * params.epochs
-    run_epochs(trainee, epochs=epochs, load=load, checkpoints=checkpoints, curves=curves, stop=stop, log=log)
+    dealing = trainee.dealing
+    run_epochs(
+        trainee,
+        epochs=epochs,
+        load=load,
+        checkpoints=checkpoints,
+        curves=curves,
+        stop=stop,
+        log=log,
+        dealing=dealing,
+    )
     clustering = cluster_finally(
-        trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device
+        trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device, ranks=dealing.ranks
     )
     return trainee.result.cpu().eval(), clustering
 
