@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 
-from pipeline.training.dealing import Dealing
+if TYPE_CHECKING:
+    from pipeline.training.dealing import Dealing
 
 NEVER = -1e9  # below any score of unit embeddings, and finite, so that enlarging it bilinearly gives no NaN
 ClusterWeights = Literal["uniform", "inverse_sqrt", "proportional"]

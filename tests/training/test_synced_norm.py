@@ -41,7 +41,9 @@ def normalise(ranks: Ranks, folder) -> dict:
         assert all(weight is kept[key] for key, weight in holder.named_parameters())
         assert any(isinstance(module, SyncedBatchNorm) for module in holder.modules()) == (not ranks.is_alone)
         # the second batch is too small to be dealt
-        for indices, images in dealing.deal([[0, 1, 2, 3, 4], [3, 2], [4, 0, 1]], lambda batches: ((b, b) for b in batches)):
+        for indices, images in dealing.deal(
+            [[0, 1, 2, 3, 4], [3, 2], [4, 0, 1]], lambda batches: ((b, b) for b in batches)
+        ):
             part = values[images].detach().requires_grad_()
             output = holder(part)
             whole = dealing.gather(output.float())
