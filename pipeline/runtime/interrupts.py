@@ -34,6 +34,11 @@ class StopSignal:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._receive)
 
+    def release(self) -> None:
+        """Let both signals end the process, as they do by default: nothing is left to be kept."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_DFL)
+
     @property
     def requested(self) -> bool:
         """Whether a signal waits for the next safe point."""
