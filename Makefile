@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro baselines bench test faults fuzz kill-matrix soak check format clean
+.PHONY: help env repro baselines bench test faults fuzz kill-matrix soak graph check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ kill-matrix: env ## kill 50 runs at random moments, and repeat them
 soak: env ## train and evaluate 200 times in one process
 	python -m tests.faults.soak --cycles 200 --out docs/faults/soak.json
 	python -m tests.faults.table
+
+graph: env ## renew the lists of code in dvc.yaml after imports have changed
+	python -m tests.graph.write_graph
 
 check: env ## format, lint and type check
 	ruff format --check .

@@ -1,7 +1,8 @@
 """Measures pretext methods against each other: `python -m benchmarks.pretext --help`.
 
-Every method trains in a temporary clone of the last commit, one after the other. Each result is kept as a record, and
-methods that have one are not run again, so that an interrupted comparison goes on where it stopped.
+Every method trains in a temporary clone of the last commit, one by one. Each result is kept at once as a record
+and in the table of docs/pretext.md. Methods that have one are not run again, so that a comparison can be spread over
+several sittings; with --full, those are that lack the whole method on top.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import yaml
 from pipeline.errors import ParamsError, PipelineError
 from pipeline.params import parse_params
 from pipeline.params.presets import merge_overrides, read_presets
-from pipeline.report.results import write_record
+from pipeline.report.results import put_between, write_record
 from pipeline.yaml_reader import read_yaml
 
-RECORDS = Path("docs/results/pretext")
+RECORDS, PAGE = Path("docs/results/pretext"), Path("docs/pretext.md")
+START, END = "<!-- pretext table: `python -m benchmarks.pretext` -->", "<!-- end of pretext table -->"
 # A step's work per image: 3 for a view that is encoded with gradient, 1 without; small views by their area
 WORK = {
     "dense_clusters": 6.0,
@@ -44,6 +46,7 @@ WORK = {
     "colorization": 6.0,
 }
 METHODS = ["none", *WORK]
+OTHER_BACKBONE = {"mae": "vit_small_patch16"}  # which drops patches
 HEADER = (
     "| method | epochs | s | image match | place match | effective rank | k-means | linear probe | fs4 |\n"
     "|---|---|---|---|---|---|---|---|---|"
@@ -126,6 +129,41 @@ def format_table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def is_measured(path: Path, epochs: int, equal: str, *, full: bool) -> bool:
+    """Whether a record holds what is asked for.
+
+    Args:
+        path: The record, which may be missing.
+        epochs: Of the method.
+        equal: What is equal among methods.
+        full: Whether the whole method on top is asked for.
+
+    Raises:
+        ParamsError: The record is of other settings, whose figures must not stand in one table with these.
+    """
+    if not path.exists():
+        return False
+    record = json.loads(path.read_text("utf-8"))
+    found = (record["pretrain"]["epochs"], record["equal"])
+    if found != (epochs, equal):
+        raise ParamsError(
+            f"{path}: of {found[0]} epochs (equal {found[1]}), not {epochs} (equal {equal}); give the same settings, "
+            "another NAME, or --force, which runs it again"
+        )
+    return not full or "fs4" in record
+
+
+def format_tables(folder: Path) -> str:
+    """A table for every kind of data and seed that there are records of."""
+    records = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
+    groups = sorted({(record["data"], record["seed"]) for record in records})
+    parts = []
+    for data, seed in groups:
+        chosen = [record for record in records if (record["data"], record["seed"]) == (data, seed)]
+        parts.append(f"`{data}`, seed {seed}, equal {chosen[0]['equal']}:\n\n{format_table(chosen)}")
+    return "\n\n".join(parts)
+
+
 def _spread(scores: dict[str, float]) -> str:
     return f"{scores['miou_mean']:.1f} ± {scores['miou_sd']:.1f}"
 
@@ -136,7 +174,7 @@ def main(
         str, typer.Option(help="Absolute path of a folder of images and masks; left out: the sample.")
     ] = "",
     preset: Annotated[str, typer.Option(help="Presets of the data, as in camvid.")] = "",
-    methods: Annotated[str, typer.Option(help="Methods with blanks between; left out: all but mae.")] = "",
+    methods: Annotated[str, typer.Option(help="Methods with blanks between; left out: all but mae, a ViT.")] = "",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the default method.")] = 25,
     equal: Annotated[str, typer.Option(help="What is equal: epochs, or work (encoded views).")] = "work",
     full: Annotated[bool, typer.Option("--full", help="Train the segmenter on top as well.")] = False,
@@ -144,8 +182,8 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Of pre-training.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Run methods again that have a record.")] = False,
 ) -> None:
-    """Compare pretext methods on the same data; prints the table of all records of NAME."""
-    chosen = methods.split() or [method for method in METHODS if method != "mae"]  # which needs another backbone
+    """Compare pretext methods on the same data, and put the tables of all records into docs/pretext.md."""
+    chosen = methods.split() or [method for method in METHODS if method not in OTHER_BACKBONE]
     if unknown := [method for method in chosen if method not in METHODS]:
         raise ParamsError(f"{unknown[0]}: no such method; there are {', '.join(METHODS)}")
     if equal not in ("epochs", "work"):
@@ -159,10 +197,13 @@ def main(
         for method in chosen:
             suffix = f"-s{seed}" if seed else ""
             path = RECORDS / f"{name}-{method}{suffix}.json"
-            if path.exists() and not force:
+            planned = plan_epochs(method, epochs, equal)
+            if not force and is_measured(path, planned, equal, full=full):
                 continue
             presets = [*preset.split(), *([f"pretext-{method}"] if published and method in WORK else [])]
-            own = {"pretrain": {"method": method, "epochs": plan_epochs(method, epochs, equal), "seed": seed}}
+            own = {"pretrain": {"method": method, "epochs": planned, "seed": seed}}
+            if method in OTHER_BACKBONE:
+                own["pretrain"]["backbone"] = OTHER_BACKBONE[method]
             params = merge_overrides(base, read_presets(presets) if presets else {})
             params = merge_overrides(merge_overrides(params, place), own)
             parse_params(params)
@@ -172,8 +213,9 @@ def main(
                 prepared = True
             record = measure(clone, params, method, frozen, on_top) | {"data": name, "equal": equal, "seed": seed}
             write_record(path, record)
-    found = [json.loads(path.read_text("utf-8")) for path in sorted(RECORDS.glob(f"{name}-*.json"))]
-    typer.echo(format_table([record for record in found if record["data"] == name and record["seed"] == seed]))
+            tables = put_between(PAGE.read_text("utf-8"), format_tables(RECORDS), START, END, str(PAGE))
+            PAGE.write_text(tables, "utf-8")
+    typer.echo(format_tables(RECORDS))
 
 
 if __name__ == "__main__":

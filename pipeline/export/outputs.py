@@ -61,7 +61,7 @@ class PredictionWriter:
 
         Args:
             file: Gives the names of the files.
-            image: uint8 (H, W, 3).
+            image: uint8 (H, W, 3), for the overlay.
             clusters: (H, W), in 0..K-1.
         """
         place = f"labels/{file.name}.png"

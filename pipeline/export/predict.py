@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.data.images import BadImage
+from pipeline.data.pictures import picture_of
 from pipeline.errors import InputError
 from pipeline.export.loading import LoadedSegmenter, read_pixels
 from pipeline.export.outputs import PredictionWriter, plain
@@ -33,8 +34,8 @@ NAMED = 10  # broken files in the message; all of them are in failed.csv
 @dataclass(frozen=True)
 class _Read:
     file: ImageFile
-    pixels: NDArray[np.uint8]  # (H, W, 3)
-    scaled: NDArray[np.uint8]  # (3, h, w)
+    shown: NDArray[np.uint8]  # (H, W, 3)
+    scaled: NDArray[np.uint8]  # (C, h, w)
 
 
 def predict_images(
@@ -79,9 +80,9 @@ def predict_images(
         with PredictionWriter(writer.path, named, overlays=overlays) as predictions, track(len(files)) as advance:
             for batch in _batches(_read_ahead(files, segmenter, max_pixels), batch_size, failed, advance):
                 scaled = torch.from_numpy(np.stack([read.scaled for read in batch]))
-                found = segmenter.label_batch(scaled, [read.pixels.shape[:2] for read in batch])
+                found = segmenter.label_batch(scaled, [read.shown.shape[:2] for read in batch])
                 for read, clusters in zip(batch, found, strict=True):
-                    predictions.add(read.file, read.pixels, clusters)
+                    predictions.add(read.file, read.shown, clusters)
                 advance(len(batch))
         if len(failed) == len(files):
             raise InputError(_describe(failed, len(files), "nothing was written"))
@@ -116,8 +117,8 @@ def _read_ahead(
 
     def read(file: ImageFile) -> _Read | str:
         try:
-            pixels = read_pixels(file.path, segmenter.resize, max_pixels)
-            return _Read(file, pixels, segmenter.scale(pixels))
+            pixels = read_pixels(file.path, segmenter.resize, max_pixels, segmenter.bands)
+            return _Read(file, picture_of(pixels.transpose(2, 0, 1)), segmenter.scale(pixels))
         except (BadImage, InputError) as error:
             return str(error)
 
@@ -146,7 +147,7 @@ def _batches(
             failed.append((file, read))
             advance(1)
             continue
-        pixels = sum(other.pixels.size // 3 for other in (*batch, read))
+        pixels = sum(other.shown.size // 3 for other in (*batch, read))
         full = len(batch) == batch_size or pixels > PIXELS_AT_ONCE
         if batch and (full or batch[0].scaled.shape != read.scaled.shape):
             yield batch

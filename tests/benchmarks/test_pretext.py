@@ -1,4 +1,10 @@
-from benchmarks.pretext import METHODS, WORK, format_table, plan_epochs
+import json
+
+import pytest
+
+from benchmarks import pretext
+from benchmarks.pretext import METHODS, WORK, format_table, is_measured, plan_epochs
+from pipeline.errors import ParamsError
 from pipeline.pretext.methods import METHODS as REGISTRY
 
 
@@ -24,3 +30,53 @@ def test_the_table_has_the_best_features_first_and_gaps_where_nothing_was_measur
     lines = format_table([worse, better | {"fs4": score | {"miou_mean": 21.0}}]).splitlines()
     assert lines[2] == "| `moco` | 5 | 12 | 0.50 | 0.25 | 7.8 | 20.0 ± 0.4 | 30.0 | 21.0 ± 0.4 |"
     assert lines[3] == "| `none` | 0 | 12 | – | – | – | 10.0 ± 0.4 | 30.0 | – |"
+
+
+def test_a_comparison_grows_over_several_sittings(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretext, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(pretext, "PAGE", tmp_path / "pretext.md")
+    pretext.PAGE.write_text(f"before\n{pretext.START}\nold\n{pretext.END}\nafter\n")
+    score = {"miou_mean": 20.0, "miou_sd": 0.4, "pixel_accuracy_mean": 50.0}
+    measured, pages = [], []
+
+    def measure(clone, params, method, frozen, full):
+        measured.append((method, params["pretrain"]["backbone"], full is not None))
+        pages.append(pretext.PAGE.read_text())
+        told = {"epochs": params["pretrain"]["epochs"]}
+        record = {"method": method, "pretrain": params["pretrain"], "seconds": 1, "label_free": told}
+        return record | {"kmeans": score, "linear": {"miou": 1.0}} | ({"fs4": score} if full else {})
+
+    monkeypatch.setattr(pretext, "measure", measure)
+    monkeypatch.setattr(pretext, "run_stages", lambda *_: 0.0)
+    monkeypatch.setattr(pretext.subprocess, "run", lambda *_, **__: None)
+    start = {"data": "", "preset": "", "epochs": 12, "equal": "work", "published": False, "seed": 0, "force": False}
+    pretext.main("toy", methods="moco mae", full=False, **start)
+    pretext.main("toy", methods="moco none", full=False, **start)
+    pretext.main("other", methods="moco", full=True, **start)
+    pretext.main("toy", methods="moco", full=True, **start)
+    pretext.main("toy", methods="moco", full=True, **start)
+    assert measured == [
+        ("moco", "resnet18", False),
+        ("mae", "vit_small_patch16", False),
+        ("none", "resnet18", False),
+        ("moco", "resnet18", True),
+        ("moco", "resnet18", True),
+    ]
+    assert "moco" in pages[1]
+    page = pretext.PAGE.read_text()
+    assert page.startswith("before\n<!--")
+    assert page.endswith("-->\nafter\n")
+    assert "old" not in page
+    heads = [line for line in page.splitlines() if line.startswith("`")]
+    assert heads == ["`other`, seed 0, equal work:", "`toy`, seed 0, equal work:"]
+    assert page.count("| `moco` | 9 | 1 | – | – | – | 20.0 ± 0.4 | 1.0 | 20.0 ± 0.4 |") == 2
+    with pytest.raises(ParamsError, match=r"toy-moco\.json: of 9 epochs \(equal work\), not 30"):
+        pretext.main("toy", methods="moco", full=True, **start | {"epochs": 40})
+
+
+def test_a_record_without_the_whole_method_does_not_serve_where_it_is_asked_for(tmp_path):
+    path = tmp_path / "a.json"
+    assert not is_measured(path, 5, "work", full=False)
+    path.write_text(json.dumps({"pretrain": {"epochs": 5}, "equal": "work"}))
+    assert is_measured(path, 5, "work", full=False)
+    assert not is_measured(path, 5, "work", full=True)

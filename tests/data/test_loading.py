@@ -137,6 +137,7 @@ def assert_equal(one: list, other: list) -> None:
         assert torch.equal(frames, others)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_workers_and_caches_change_no_byte(table):
     dataset = everything(table)
     batches = shape_batches(dataset.sizes, 2, np.random.default_rng(0))

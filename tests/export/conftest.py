@@ -1,6 +1,7 @@
 """A tiny segmenter as a finished folder, and photos for it."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.backbones.encoder import build_encoder
+from pipeline.data.bands import Bands
 from pipeline.data.views import normalise
 from pipeline.params import CaeParams, load_params
 from pipeline.runtime.artifacts import create_artifact
@@ -19,12 +21,14 @@ K = 4
 RESIZE = 64
 
 
-def make_segmenter(**cae) -> Segmenter:
+def make_segmenter(bands: Bands | None = None, backbone: str = "resnet18", **cae) -> Segmenter:
     """Random weights, and prototypes that all have pixels of random images."""
-    encoder = build_encoder("resnet18", 8, seed=1)
+    encoder = build_encoder(backbone, 8, seed=1, inputs=asdict(bands) if bands else None)
     settings = CaeParams(**{**CAE, "radius": 1, **cae}).model_dump()
     segmenter = build_segmenter(encoder.architecture, K, settings, start=encoder, seed=1).eval()
-    images = torch.stack([torch.from_numpy(make_photo(64, 96, seed)).permute(2, 0, 1) for seed in range(2)])
+    channels = bands.channels if bands else 3
+    photos = [make_photo(64, 96, seed, channels) for seed in range(2)]
+    images = torch.stack([torch.from_numpy(photo).permute(2, 0, 1) for photo in photos])
     with torch.no_grad():
         pixels = segmenter.embed(normalise(images)).permute(0, 2, 3, 1).flatten(0, 2)
     centre = pixels.mean(0)
@@ -40,14 +44,21 @@ def save(segmenter: Segmenter, folder: Path, **notes) -> Path:
     return folder
 
 
-def make_photo(height: int, width: int, seed: int) -> np.ndarray:
-    """uint8 (height, width, 3): a few coloured boxes with noise."""
+def make_bands(channels: int, values: str = "uint16") -> Bands:
+    """Channels that each have a scale of their own."""
+    scales = np.arange(1, channels + 1)
+    low, high = ([0.0] * channels, [255.0] * channels) if values == "uint8" else (100 * scales, 5000 * scales)
+    return Bands(values, tuple(map(float, low)), tuple(map(float, high)), (0.5,) * channels, (0.25,) * channels)
+
+
+def make_photo(height: int, width: int, seed: int, channels: int = 3) -> np.ndarray:
+    """uint8 (height, width, channels): a few coloured boxes with noise."""
     rng = np.random.default_rng(seed)
-    photo = np.empty((height, width, 3), np.int64)
-    photo[:] = rng.integers(0, 256, 3)
+    photo = np.empty((height, width, channels), np.int64)
+    photo[:] = rng.integers(0, 256, channels)
     for _ in range(6):
         y, x = rng.integers(0, height), rng.integers(0, width)
-        photo[y : y + height // 2, x : x + width // 2] = rng.integers(0, 256, 3)
+        photo[y : y + height // 2, x : x + width // 2] = rng.integers(0, 256, channels)
     return np.clip(photo + rng.normal(0, 15, photo.shape), 0, 255).astype(np.uint8)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -14,7 +15,7 @@ from pipeline.errors import InputError, ParamsError
 from pipeline.export.loading import LoadedSegmenter, load_segmenter, scaled_size
 from pipeline.runtime.artifacts import create_artifact, open_artifact, write_json
 from pipeline.segmentation.inference import segment_images
-from tests.export.conftest import RESIZE, K, make_photo, make_segmenter, save, write_photo
+from tests.export.conftest import RESIZE, K, make_bands, make_photo, make_segmenter, save, write_photo
 
 CPU = torch.device("cpu")
 
@@ -175,3 +176,41 @@ def test_the_package_offers_it_without_importing_torch():
 def test_appearance_of_the_image_works_in_any_window(tmp_path):
     folder = save(make_segmenter(appearance="features_rgb"), tmp_path / "model")
     assert load_segmenter(folder, window=32, resize=0).label(make_photo(70, 90, 0)).shape == (70, 90)
+
+
+@pytest.mark.parametrize(("channels", "values"), [(1, "uint8"), (2, "float32"), (5, "uint16")])
+def test_images_of_other_channels_are_labelled_as_by_the_stages(tmp_path, channels, values):
+    bands = make_bands(channels, values)
+    network = make_segmenter(bands)
+    loaded = load_segmenter(save(network, tmp_path / "model"), device="cpu", precision="fp32")
+    levels = make_photo(64, 96, 3, channels)
+    low, high = np.array(bands.low), np.array(bands.high)
+    image = (low + levels / 255 * (high - low)).astype(values)
+    expected = segment_images(
+        network, torch.from_numpy(bands.scale(image)).permute(2, 0, 1)[None], device=CPU, precision="fp32"
+    )[0]
+    assert len(np.unique(expected)) > 1
+    np.save(tmp_path / "a.npy", image.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack")
+    for given in (image, tmp_path / "a.npy", tmp_path / "a.tif"):
+        assert (loaded.label(given) == expected).mean() > 0.999
+    assert loaded.label(image[:33, :50]).shape == (33, 50)
+
+
+def test_images_of_other_channels_or_values_than_the_training_are_refused(tmp_path):
+    loaded = load_segmenter(save(make_segmenter(make_bands(5)), tmp_path / "model"), device="cpu")
+    np.save(tmp_path / "a.npy", np.ones((40, 50, 5), np.float32))
+    with pytest.raises(InputError, match=r"a\.npy: float32 values, but those of the training images are uint16"):
+        loaded.label(tmp_path / "a.npy")
+    with pytest.raises(InputError, match=r"b\.png: 3 channels"):
+        loaded.label(write_photo(tmp_path / "b.png"))
+    with pytest.raises(InputError, match=r"expected an image uint16 \(H, W, 5\), not uint8 \(64, 96, 3\)"):
+        loaded.label(Image.open(tmp_path / "b.png"))
+
+
+def test_grey_pictures_and_arrays_without_a_channel_axis_are_taken(tmp_path):
+    loaded = load_segmenter(save(make_segmenter(make_bands(1, "uint8")), tmp_path / "model"), device="cpu")
+    grey = make_photo(64, 96, 0, 1)
+    expected = loaded.label(grey)
+    assert (loaded.label(grey[..., 0]) == expected).all()
+    assert (loaded.label(Image.fromarray(grey[..., 0])) == expected).all()

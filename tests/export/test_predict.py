@@ -15,7 +15,7 @@ from pipeline.export.outputs import plain
 from pipeline.export.predict import predict_images
 from pipeline.labels.names import segmentation_by
 from pipeline.runtime.artifacts import create_artifact, open_artifact
-from tests.export.conftest import K, write_photo
+from tests.export.conftest import K, make_bands, make_photo, make_segmenter, save, write_photo
 from tests.test_cli import fs4
 
 
@@ -181,3 +181,25 @@ def test_the_command_says_so_by_its_exit_code(model, tmp_path):
     ended = fs4(tmp_path, "predict", "in/b", "--out", "out", "--model", str(model), "--device", "cpu")
     assert ended.returncode == 3
     assert "1 of 3 images could not be segmented; the others are in out" in ended.stderr
+
+
+def test_images_of_many_channels_are_segmented_and_shown(tmp_path):
+    bands = make_bands(4)
+    segmenter = load_segmenter(save(make_segmenter(bands), tmp_path / "model"), device="cpu")
+    for number, name in enumerate(["1", "2"]):
+        scaled = np.array(bands.high) / 255 * make_photo(64, 96, number, 4)
+        np.save(tmp_path / f"in/{name}.npy", scaled.astype(np.uint16))
+    Path("in/bomb.npy").write_bytes(Path("in/1.npy").read_bytes()[:200])
+    with pytest.raises(InputError, match="4 of 6 images could not be segmented"):
+        predict(segmenter)
+    assert sorted(row["image"] for row in read_table("out/failed.csv")) == [
+        "a/1.png",
+        "b/1.png",
+        "b/2.png",
+        "bomb.npy",
+    ]
+    for name in ("1", "2"):
+        with Image.open(f"out/labels/{name}.png") as picture:
+            assert (np.asarray(picture) == segmenter.label(f"in/{name}.npy")).all()
+        with Image.open(f"out/overlays/{name}.png") as picture:
+            assert (picture.size, picture.mode) == ((96, 64), "RGB")

@@ -69,7 +69,7 @@ def test_deps_are_the_inputs_and_the_imported_modules(stage: str, monkeypatch: p
     inputs = list(declared(stage, monkeypatch).get("inputs", ()))
     needed = [*inputs, *sorted(import_closure(ROOT, f"stages/{stage}.py")), *OTHER_DEPS.get(stage, ())]
     problem = differences(stage, "deps", entry_of(stage)["deps"], needed)
-    assert not problem, problem
+    assert not problem, f"{problem}\n`make graph` renews the lists of code"
 
 
 @pytest.mark.parametrize("stage", STAGES + OPTIONAL)
