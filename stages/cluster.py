@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from pipeline.clustering.gpu import use_device_of
 from pipeline.clustering.kmeans import use_threads
 from pipeline.clustering.pyramid import cluster_pyramid
 from pipeline.data.manifest import read_images
@@ -17,6 +18,7 @@ FEATURES = "data/features"
 def cluster(stage: Stage) -> None:
     """Fit on the cells of train images, label the cells of all images."""
     use_threads(thread_count(stage.run))
+    use_device_of(stage)
     features = stage.inputs[FEATURES]
     train_ids = {row.image_id for row in read_images(Path(IMAGES)).select("train")}
     statistics = cluster_pyramid(

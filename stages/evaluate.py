@@ -1,6 +1,5 @@
 """Segments every image and scores the result; the first stage that reads masks."""
 
-from functools import partial
 from pathlib import Path
 
 import typer
@@ -10,7 +9,7 @@ from pipeline.data.manifest import read_images, read_truth
 from pipeline.evaluation.draws import drawn_images, scored_images
 from pipeline.evaluation.evaluate import evaluate_segmenter, headline
 from pipeline.evaluation.truth import open_truth
-from pipeline.runtime.claims import cache_bytes, claim_device
+from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.stage import Stage, run_stage
 from pipeline.segmentation.draws import load_final_draws
 from pipeline.segmentation.inference import segment_batches
@@ -30,13 +29,14 @@ def evaluate(stage: Stage) -> None:
     metrics = evaluate_segmenter(
         segment_batches(
             segmenter,
-            load_batches(dataset, stage.ranks.own(batches), workers=stage.run.workers),
-            device=claim_device(stage.run),
+            load_batches(dataset, stage.ranks.own(batches), workers=stage.run.workers, device=stage.device),
+            device=stage.device,
             precision=params.precision,
             draws=load_final_draws(stage.inputs[SEGMENTER], segmenter.architecture["k"]),
             drawn=drawn_images(table, truth, params),
             refine=params.refine,
             refined=scored_images(table, truth) if params.refine.iterations else (),
+            spare=stage.run.spare_memory,
         ),
         table=table,
         truth=truth,
@@ -46,7 +46,7 @@ def evaluate(stage: Stage) -> None:
         rows=stage.out.rows,
         frame=lambda index: dataset[index].numpy(),
         log=stage.log,
-        gather=partial(stage.ranks.gather_groups, groups=batches),
+        gather=lambda own: stage.ranks.gather_groups(own, batches),
     )
     stage.counts |= {"images": len(dataset), **headline(metrics)}
 

@@ -11,7 +11,6 @@ from pipeline.data.manifest import read_images
 from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
 from pipeline.features.store import FeatureStore, remove_other_stores, store_name
-from pipeline.runtime.claims import claim_device
 from pipeline.runtime.stage import SCRATCH, Stage, run_stage
 
 IMAGES, BACKBONE = "data/prepared/images.parquet", "data/backbone"
@@ -23,20 +22,21 @@ def extract(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select(None), table, 0)  # every image is needed once
     encoder = load_encoder(stage.inputs[BACKBONE])
-    images = Images(
-        ids=[row.image_id for row in dataset.rows],
-        keys=[row.sha256 for row in dataset.rows],
-        sizes=dataset.sizes,
-        is_train=[row.split == "train" for row in dataset.rows],
-    )
+    images = Images.of_rows(dataset.rows, dataset.sizes)
     notes = stage.out.notes
     made_of = digest_encoder(stage.inputs[BACKBONE]), f"{table.frame} {table.bands}", notes["versions"]
     keep = stage.run.keep_features and stage.ranks.is_first
     store = SCRATCH / "features" / store_name(params, *made_of, notes["machine"]) if keep else stage.scratch
     stage.out.rows, counts = extract_features(
         images,
-        partial(load_batches, dataset, workers=stage.run.workers),
-        freeze_encoder(encoder, params.source, device=claim_device(stage.run), precision=params.precision),
+        partial(load_batches, dataset, workers=stage.run.workers, device=stage.device),
+        freeze_encoder(
+            encoder,
+            params.source,
+            device=stage.device,
+            precision=params.precision,
+            spare=stage.run.spare_memory,
+        ),
         dimension=encoder.map_width(params.source),
         params=params,
         out=stage.out.path,

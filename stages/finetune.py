@@ -11,7 +11,6 @@ from pipeline.labels.division import divide_labelled
 from pipeline.labels.few_labels import Net, measure_few_labels, points_csv
 from pipeline.params import MapSource
 from pipeline.runtime.artifacts import write_json
-from pipeline.runtime.claims import claim_device
 from pipeline.runtime.stage import Stage, run_stage
 
 IMAGES, TRUTH = "data/prepared/images.parquet", "data/prepared/truth.parquet"
@@ -28,7 +27,7 @@ def finetune(stage: Stage, source: MapSource) -> None:
         table=table,
         params=params,
         run=stage.run,
-        device=claim_device(stage.run),
+        device=stage.device,
         scratch=stage.scratch,
         check_stop=stage.stop.check,
         log=stage.log,

@@ -13,7 +13,7 @@ from pipeline.pretext.pretrain import pretrain_encoder
 from pipeline.pretext.quality import ViewQuality
 from pipeline.pretext.start import build_start
 from pipeline.runtime.artifacts import write_json
-from pipeline.runtime.claims import cache_bytes, claim_device
+from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
@@ -27,7 +27,7 @@ def pretrain(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, cache_bytes(stage.run))
     params = stage.params.pretrain
-    load = partial(load_batches, dataset, workers=stage.run.workers)
+    load = partial(load_batches, dataset, workers=stage.run.workers, device=stage.device)
     quality = ViewQuality(params, dataset.sizes, load)
     start = build_start(params, stage.log, None if table.bands is None else asdict(table.bands))
     curves = Curves(LIVE / f"{stage.name}.csv" if stage.ranks.is_first else None)
@@ -36,8 +36,8 @@ def pretrain(stage: Stage) -> None:
         sizes=dataset.sizes,
         load=load,
         quality=quality,
-        device=claim_device(stage.run),
-        checkpoints=Checkpoints(start.resume_folder(stage.scratch), stage.run.checkpoint_steps),
+        device=stage.device,
+        checkpoints=Checkpoints.of_run(start.resume_folder(stage.scratch), stage.run),
         curves=curves,
         stop=stage.stop,
         log=stage.log,

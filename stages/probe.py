@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from pipeline.clustering.gpu import use_device
 from pipeline.clustering.kmeans import use_threads
 from pipeline.data.manifest import read_images, read_truth
 from pipeline.evaluation.truth import open_truth
@@ -13,7 +14,6 @@ from pipeline.labels.maps import freeze_body, load_body
 from pipeline.labels.probing import run_probes
 from pipeline.params import MapSource
 from pipeline.runtime.artifacts import write_json
-from pipeline.runtime.claims import claim_device
 from pipeline.runtime.device import thread_count
 from pipeline.runtime.stage import Stage, run_stage
 
@@ -27,15 +27,15 @@ def probe(stage: Stage, source: MapSource) -> None:
     truth = open_truth(table, read_truth(Path(TRUTH)), params.split, params.unknown_ids)
     division = divide_labelled(table, truth, params.seed)
     use_threads(thread_count(stage.run))
-    device = claim_device(stage.run)
+    use_device(stage.device)
     body = load_body(source, stage.inputs[f"data/{source}"])
     found = run_probes(
-        freeze_body(body, device=device, precision=params.precision),
+        freeze_body(body, device=stage.device, precision=params.precision),
         division,
         table=table,
         params=params,
         workers=stage.run.workers,
-        device=device,
+        device=stage.device,
     )
     write_json(stage.out.path / "probe.json", {"map": source, **found})
     stage.counts |= {"learnt": found["learnt_images"], "scored": found["scored_images"]}

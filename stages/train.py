@@ -10,7 +10,7 @@ from pipeline.clustering.pyramid import read_pseudo_labels
 from pipeline.data.loading import FrameDataset, load_batches
 from pipeline.data.manifest import read_images
 from pipeline.params import PggParams
-from pipeline.runtime.claims import cache_bytes, claim_device
+from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.segmentation.final_clustering import save_draws
 from pipeline.segmentation.model import save_segmenter
@@ -37,9 +37,9 @@ def train(stage: Stage) -> None:
         # noted by the stage before, so that this stage need not list its parameters
         grouping=PggParams.model_validate(pseudo_labels.note("params", "pgg")),
         sizes=dataset.sizes,
-        load=partial(load_batches, dataset, workers=stage.run.workers),
-        device=claim_device(stage.run),
-        checkpoints=Checkpoints(stage.scratch, stage.run.checkpoint_steps),
+        load=partial(load_batches, dataset, workers=stage.run.workers, device=stage.device),
+        device=stage.device,
+        checkpoints=Checkpoints.of_run(stage.scratch, stage.run),
         curves=curves,
         stop=stage.stop,
         log=stage.log,

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import faiss
 import numpy as np
 
+from pipeline.clustering.gpu import place_index, uses_gpu
 from pipeline.errors import InputError
 from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.randomness import generator
@@ -94,8 +95,8 @@ def fit_kmeans(
         return _without_empty(points, centroids, spherical)
 
     # restarts side by side, each on one thread: threads that share one restart wait for each other after every
-    # step, which on a busy machine took ten times as long, and gained nothing on two idle cores
-    pool = ThreadPoolExecutor(faiss.omp_get_max_threads(), initializer=partial(use_threads, 1))
+    # step, which on a busy machine took ten times as long, and gained nothing on two idle cores; a GPU takes one
+    pool = ThreadPoolExecutor(1 if uses_gpu() else faiss.omp_get_max_threads(), initializer=partial(use_threads, 1))
     try:
         runs = list(ranks.gather_in_turn(pool.map(run, ranks.own(range(restarts))), restarts))
     finally:
@@ -169,6 +170,7 @@ def _lloyd(points: np.ndarray, start: np.ndarray, iterations: int, spherical: bo
         max_points_per_centroid=-(-len(points) // k),
         min_points_per_centroid=1,
     )
+    clustering.index = place_index(clustering.index)
     clustering.train(points, init_centroids=np.ascontiguousarray(start, dtype=np.float32))
     assert clustering.centroids is not None
     return clustering.centroids

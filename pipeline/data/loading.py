@@ -19,8 +19,10 @@ from pipeline.data.frames import frame_size
 from pipeline.data.manifest import ImageRow, ImageTable
 from pipeline.data.reading import read_frame
 from pipeline.errors import PipelineError
+from pipeline.runtime.device import lock_pages
 
 Batch = tuple[list[int], torch.Tensor]
+CPU = torch.device("cpu")
 
 
 class FrameDataset(Dataset[torch.Tensor]):
@@ -131,7 +133,9 @@ def ordered_batches(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[l
     return batches
 
 
-def load_batches(dataset: FrameDataset, batches: list[list[int]], *, workers: int) -> Iterator[Batch]:
+def load_batches(
+    dataset: FrameDataset, batches: list[list[int]], *, workers: int, device: torch.device = CPU
+) -> Iterator[Batch]:
     """Load batches in the order given; one is decoded while the caller works on the one before.
 
     Args:
@@ -139,6 +143,7 @@ def load_batches(dataset: FrameDataset, batches: list[list[int]], *, workers: in
         batches: Indices by batch, the frames of a batch having one shape.
         workers: Processes that decode; 0 decodes in a thread of this process. The batches are the same bytes for
             any number.
+        device: Where the frames will be used; those for CUDA come in page-locked memory.
 
     Yields:
         The indices of a batch, and its frames, uint8 (B, C, h, w).
@@ -150,7 +155,7 @@ def load_batches(dataset: FrameDataset, batches: list[list[int]], *, workers: in
     if workers:
         # frames in memory are not sent to the workers, whose caches end with them
         absent = [batch for batch in batches if not dataset.holds(batch)]
-        loaded = _from_workers(dataset, absent, min(workers, len(absent))) if absent else iter(())
+        loaded = _from_workers(dataset, absent, min(workers, len(absent)), device) if absent else iter(())
         waiting = {tuple(batch) for batch in absent}
         for batch in batches:
             if tuple(batch) in waiting:
@@ -158,17 +163,17 @@ def load_batches(dataset: FrameDataset, batches: list[list[int]], *, workers: in
                 for index, frame in zip(batch, frames, strict=True):
                     dataset.keep(index, frame)
             else:
-                frames = _stack(dataset, batch)
+                frames = _stack(dataset, batch, device)
             yield batch, frames
         return
     pool = ThreadPoolExecutor(1)
     try:
-        ahead = pool.submit(_stack, dataset, batches[0]) if batches else None
+        ahead = pool.submit(_stack, dataset, batches[0], device) if batches else None
         for position, batch in enumerate(batches):
             assert ahead is not None
             frames = ahead.result()
             if position + 1 < len(batches):
-                ahead = pool.submit(_stack, dataset, batches[position + 1])
+                ahead = pool.submit(_stack, dataset, batches[position + 1], device)
             yield batch, frames
     finally:
         pool.shutdown(cancel_futures=True)
@@ -187,7 +192,9 @@ class _Fetched(Dataset["torch.Tensor | PipelineError"]):
             return error
 
 
-def _from_workers(dataset: FrameDataset, batches: list[list[int]], workers: int) -> Iterator[torch.Tensor]:
+def _from_workers(
+    dataset: FrameDataset, batches: list[list[int]], workers: int, device: torch.device
+) -> Iterator[torch.Tensor]:
     loader = DataLoader(
         _Fetched(dataset),
         batch_sampler=batches,
@@ -196,6 +203,7 @@ def _from_workers(dataset: FrameDataset, batches: list[list[int]], workers: int)
         worker_init_fn=_ignore_interrupt,
         multiprocessing_context=_worker_context(),
         persistent_workers=False,
+        pin_memory=device.type == "cuda",  # in a thread of this process
     )
     try:
         for frames in loader:
@@ -220,8 +228,8 @@ def _worker_context() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _stack(dataset: FrameDataset, batch: list[int]) -> torch.Tensor:
-    return torch.stack([dataset[index] for index in batch])  # (B, C, h, w)
+def _stack(dataset: FrameDataset, batch: list[int], device: torch.device) -> torch.Tensor:
+    return lock_pages(device, torch.stack([dataset[index] for index in batch]))  # (B, C, h, w)
 
 
 def _collate(frames: list[torch.Tensor | PipelineError]) -> torch.Tensor | PipelineError:

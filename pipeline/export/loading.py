@@ -20,7 +20,7 @@ from pipeline.export.enlarging import Labeller
 from pipeline.export.sliding import iterate_strips
 from pipeline.params import STRIDE, Precision
 from pipeline.runtime.artifacts import Artifact, open_artifact
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.segmentation.model import Segmenter
 from pipeline.segmentation.model import load_segmenter as load_network
 
@@ -114,7 +114,7 @@ class LoadedSegmenter:
 
     def _score(self, images: torch.Tensor) -> torch.Tensor:
         with autocast(self._device, self._precision):
-            embedding = self.network.embed(normalise(images.to(self._device)))
+            embedding = self.network.embed(normalise(copy_to(self._device, images)))
         return self.network.scores(embedding).float()
 
     def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> NDArray[np.uint8]:
@@ -223,7 +223,8 @@ def _device(name: str | torch.device) -> torch.device:
     if isinstance(name, torch.device):
         return name
     unused = {"processes": 1, "workers": 0, "cache_mb": 0, "checkpoint_steps": 0, "lock_timeout": 0.0}
-    settings: dict[str, Any] = {"device": name, "threads": torch.get_num_threads(), "keep_features": False, **unused}
+    off = {"keep_features": False, "spare_memory": False}
+    settings: dict[str, Any] = {**off, "device": name, "threads": torch.get_num_threads(), **unused}
     try:
         return resolve_device(RunParams(**settings))
     except ValueError:

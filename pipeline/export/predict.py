@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.images import BadImage
 from pipeline.data.pictures import picture_of
-from pipeline.errors import InputError
+from pipeline.errors import InputError, PipelineError
 from pipeline.export.loading import LoadedSegmenter, read_pixels
 from pipeline.export.outputs import PredictionWriter, plain
 from pipeline.export.progress import Advance, track
@@ -24,6 +24,7 @@ from pipeline.runtime.artifacts import MANIFEST, create_artifact, open_artifact
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger
 from pipeline.runtime.places import refuse_finished_output
+from pipeline.runtime.sparing import Portions, first_line, is_device_full
 
 log = get_logger("predict")
 MAKER = "fs4 predict"
@@ -65,6 +66,7 @@ def predict_images(
     Raises:
         InputError: `out` holds something else, or there are no images; or, when all others are written, some files
             could not be segmented.
+        PipelineError: The device has too little memory for a single window.
         ParamsError: The names file is wrong.
     """
     check_folder(out, MAKER)
@@ -75,13 +77,12 @@ def predict_images(
         named = Names(segmentation, tuple(f"cluster {cluster}" for cluster in range(segmenter.k)))
     files = list_images(arguments, out)
     failed: list[tuple[ImageFile, str]] = []
+    portions = Portions(spare=True)
     with hold(out.with_name(f".{out.name}.lock"), str(out), 0.0), create_artifact(out) as writer:
         writer.notes |= {"made_by": MAKER, "segmentation": segmentation}
         with PredictionWriter(writer.path, named, overlays=overlays) as predictions, track(len(files)) as advance:
             for batch in _batches(_read_ahead(files, segmenter, max_pixels), batch_size, failed, advance):
-                scaled = torch.from_numpy(np.stack([read.scaled for read in batch]))
-                found = segmenter.label_batch(scaled, [read.shown.shape[:2] for read in batch])
-                for read, clusters in zip(batch, found, strict=True):
+                for read, clusters in zip(batch, _label(segmenter, batch, portions), strict=True):
                     predictions.add(read.file, read.shown, clusters)
                 advance(len(batch))
         if len(failed) == len(files):
@@ -94,6 +95,24 @@ def predict_images(
     if failed:
         raise InputError(_describe(failed, len(files), f"the others are in {out}, the list in {out / 'failed.csv'}"))
     return f"{len(files)} images segmented into {len(named.distinct)} classes in {out}"
+
+
+def _label(segmenter: LoadedSegmenter, batch: list[_Read], portions: Portions) -> list[NDArray[np.unsignedinteger]]:
+    """Label images of the same size after scaling, fewer at a time where the device has too little memory."""
+
+    def work(part: slice) -> list[NDArray[np.unsignedinteger]]:
+        scaled = torch.from_numpy(np.stack([read.scaled for read in batch[part]]))
+        return segmenter.label_batch(scaled, [read.shown.shape[:2] for read in batch[part]])
+
+    try:
+        return [labels for found in portions.run(work, len(batch)) for labels in found]
+    except RuntimeError as error:
+        if not is_device_full(error):
+            raise
+        raise PipelineError(
+            f"out of memory on the device ({first_line(error)}), with a single image; give a smaller --window than "
+            f"{segmenter.window}, or --device cpu"
+        ) from None
 
 
 def check_folder(out: Path, maker: str) -> None:

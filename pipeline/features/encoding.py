@@ -58,8 +58,10 @@ def fill_batch(frames: torch.Tensor, batch_size: int) -> torch.Tensor:
         batch_size: At least B.
 
     Returns:
-        uint8 (batch_size, 3, h, w).
+        uint8 (batch_size, 3, h, w); a full batch as it is.
     """
+    if len(frames) == batch_size:
+        return frames
     return torch.cat([frames, frames[-1:].expand(batch_size - len(frames), -1, -1, -1)])
 
 

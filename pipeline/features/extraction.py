@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.loading import Batch, shape_batches
+from pipeline.data.manifest import ImageRow
 from pipeline.errors import InputError, ParamsError
 from pipeline.features.encoding import Encode, encode_cells, fill_batch
 from pipeline.features.pooling import cell_boxes
@@ -45,6 +46,12 @@ class Images:
     keys: Sequence[str]
     sizes: Sequence[tuple[int, int]]
     is_train: Sequence[bool]
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[ImageRow], sizes: Sequence[tuple[int, int]]) -> Images:
+        """Those of some rows of the table, whose frames have these sizes."""
+        ids, keys = [row.image_id for row in rows], [row.sha256 for row in rows]
+        return cls(ids, keys, sizes, [row.split == "train" for row in rows])
 
 
 def extract_features(
@@ -109,7 +116,8 @@ def extract_features(
         raw = store.load([images.keys[index] for index in shard])  # (n, cells, D)
         failed = _non_finite(raw)
         for level, cells in _level_cells(params.levels):
-            vectors = standardisers[level](np.nan_to_num(raw[:, cells]))
+            found = raw[:, cells]
+            vectors = standardisers[level](np.nan_to_num(found) if failed else found)
             vectors[failed] = 0.0
             sizes = {images.sizes[index] for index in shard}
             of_size = {size: cell_boxes(level, *size) for size in sizes}  # few sizes, many images

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from pipeline.backbones.encoder import Encoder, Source
 from pipeline.data.views import normalise
 from pipeline.params import Precision
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
+from pipeline.runtime.sparing import Portions
 
 
 def freeze_encoder(
-    encoder: Encoder, source: Source, *, device: torch.device, precision: Precision
+    encoder: Encoder, source: Source, *, device: torch.device, precision: Precision, spare: bool = False
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """Make the function that `extract_features` calls.
 
@@ -22,6 +24,7 @@ def freeze_encoder(
         source: Name of one of its maps: res4, res5, last or decoder.
         device: Where to compute.
         precision: Of the forward pass; the map comes back as float32.
+        spare: Whether batches are halved where the device has too little memory.
 
     Returns:
         uint8 (B, 3, h, w) to float32 (B, D, h', w').
@@ -30,7 +33,7 @@ def freeze_encoder(
 
     def encode(frames: torch.Tensor) -> torch.Tensor:
         with autocast(device, precision):
-            features = encoder.forward_map(normalise(frames.to(device, non_blocking=True)), source)
+            features = encoder.forward_map(normalise(copy_to(device, frames)), source)
         return features.float()
 
-    return encode
+    return partial(Portions(spare).map, encode)

@@ -85,11 +85,15 @@ class Standardiser:
         Returns:
             float16 (..., D or components), rows of unit norm; a vector that lies on the mean becomes zero.
         """
-        centred = vectors.astype(np.float64) - self.mean
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-        flat = np.linalg.norm(centred, axis=-1, keepdims=True) <= NOISE * lengths
+        values = vectors.astype(np.float64)
+        lengths = np.linalg.norm(values, axis=-1, keepdims=True)
+        values -= self.mean
+        norms = np.linalg.norm(values, axis=-1, keepdims=True)
+        flat = norms <= NOISE * lengths
         if self.whitening is not None:
-            centred = centred @ self.whitening
-        norms = np.linalg.norm(centred, axis=-1, keepdims=True)
+            values = values @ self.whitening
+            norms = np.linalg.norm(values, axis=-1, keepdims=True)
         flat |= norms == 0
-        return np.where(flat, 0.0, centred / np.where(flat, 1.0, norms)).astype(np.float16)
+        values /= np.where(flat, 1.0, norms)
+        np.copyto(values, 0.0, where=flat)
+        return values.astype(np.float16)

@@ -103,13 +103,14 @@ def measure_few_labels(
             learnt,
             chosen,
             params,
+            learning_rate=params.learning_rate if start == "pretrained" else params.random_learning_rate,
             ignore_index=classes.ignore_index,
             seed=seed,
             device=device,
             check_stop=check_stop,
         )
         encode = freeze_body(model.body, device=device, precision=params.precision)
-        batches = scored.batches(params.batch_size, run.workers)
+        batches = scored.batches(params.batch_size, run.workers, device)
         matrices = count_predictions(batches, encode, {"net": model.head}, scored.mask, classes)
         figures = score_classes(matrices["net"], classes)["all"]
         point = {"images": images, "seed": seed, "start": start, **{name: figures[name] for name in FIGURES}}

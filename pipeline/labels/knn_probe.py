@@ -7,8 +7,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from pipeline.clustering.gpu import place_index
 from pipeline.labels.pixels import LabelledPixels
 from pipeline.runtime.randomness import generator
+
+MOST_ON_GPU = 1024  # neighbours that every GPU index of faiss can find
 
 
 class KnnProbe:
@@ -31,7 +34,8 @@ class KnnProbe:
         self._labels = pixels.labels.numpy()[chosen]
         self._classes, self._temperature = classes, temperature
         self._neighbours = min(neighbours, len(chosen))
-        self._index = faiss.IndexFlatIP(rows.shape[1])
+        index = faiss.IndexFlatIP(rows.shape[1])
+        self._index = place_index(index) if self._neighbours <= MOST_ON_GPU else index
         self._index.add(np.ascontiguousarray(rows.numpy()))
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:

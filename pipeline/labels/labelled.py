@@ -22,9 +22,10 @@ class LabelledFrames:
         self.frames = frames
         self._truth = truth
 
-    def batches(self, batch_size: int, workers: int) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """All images in order: indices, and uint8 (B, 3, H, W)."""
-        return load_batches(self.frames, ordered_batches(self.frames.sizes, batch_size), workers=workers)
+    def batches(self, batch_size: int, workers: int, device: torch.device) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """All images in order: indices, and uint8 (B, 3, H, W), which will go to `device`."""
+        batches = ordered_batches(self.frames.sizes, batch_size)
+        return load_batches(self.frames, batches, workers=workers, device=device)
 
     def mask(self, index: int) -> np.ndarray:
         """Class ids of one image, int32 (H, W)."""

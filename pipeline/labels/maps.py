@@ -11,7 +11,7 @@ from pipeline.backbones.encoder import build_encoder, load_encoder
 from pipeline.data.views import normalise
 from pipeline.params import MapSource, Precision
 from pipeline.runtime.artifacts import Artifact
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.segmentation.model import Segmenter, build_segmenter, load_segmenter
 
 
@@ -78,7 +78,7 @@ def freeze_body(
     @torch.no_grad()
     def encode(frames: torch.Tensor) -> torch.Tensor:
         with autocast(device, precision):
-            features: torch.Tensor = body(normalise(frames.to(device, non_blocking=True)))
+            features: torch.Tensor = body(normalise(copy_to(device, frames)))
         return features.float()
 
     return encode

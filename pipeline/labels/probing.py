@@ -47,7 +47,7 @@ def run_probes(
     learnt = LabelledFrames(FrameDataset(division.learnt, table, 0), division.truth)
     scored = LabelledFrames(FrameDataset(division.scored, table, 0), division.truth)
     pixels = sample_pixels(
-        learnt.batches(params.batch_size, workers),
+        learnt.batches(params.batch_size, workers, device),
         encode,
         learnt.mask,
         images=len(division.learnt),
@@ -73,7 +73,9 @@ def run_probes(
             temperature=params.temperature,
             seed=params.seed,
         ).scores
-    matrices = count_predictions(scored.batches(params.batch_size, workers), encode, probes, scored.mask, classes)
+    matrices = count_predictions(
+        scored.batches(params.batch_size, workers, device), encode, probes, scored.mask, classes
+    )
     return {
         "probes": {name: score_classes(matrix, classes) for name, matrix in matrices.items()},
         "learnt_images": len(division.learnt),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,13 +20,14 @@ from pipeline.pretext.method import PretextMethod
 from pipeline.pretext.methods import METHODS
 from pipeline.pretext.optimisers import build_optimizer
 from pipeline.pretext.quality import ViewQuality
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.runtime.randomness import generator
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 from pipeline.training.dealing import Dealing
 from pipeline.training.loop import Batches, Loader, run_epochs
+from pipeline.training.sparing import heavy_modules, train_sparing
 from pipeline.training.synced_norm import synchronise
 
 COLLAPSE_AFTER = 3  # epochs; the spread of the embeddings starts small in a random network
@@ -63,7 +65,7 @@ class PretextTrainee:
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cut views of every frame and compare them."""
-        frames = images.to(self.device, non_blocking=True).float() / 255.0
+        frames = copy_to(self.device, images).float() / 255.0
         batch = draw_views(frames, self.params, epoch, indices, self.model.extra_views, self.dealing)
         with autocast(self.device, self.params.precision):
             losses: dict[str, torch.Tensor] = self.model(batch)
@@ -142,7 +144,8 @@ def pretrain_encoder(
     trainee = PretextTrainee(model, params, sizes, device, quality, dealing)
     if not trainee.epoch_batches(0):
         raise InputError(f"{len(sizes)} train images: pretext training needs two of one shape; add images")
-    run_epochs(
+    train = partial(
+        run_epochs,
         trainee,
         epochs=params.epochs,
         load=load,
@@ -152,6 +155,8 @@ def pretrain_encoder(
         log=log,
         dealing=trainee.dealing,
     )
+    spare = checkpoints.from_start and trainee.dealing.ranks.is_alone  # one of several cannot go back alone
+    train_sparing(train, heavy_modules(encoder), spare=spare, log=log)
     return encoder.cpu().eval()
 
 

@@ -19,7 +19,7 @@ from pipeline.params import PretrainParams
 from pipeline.pretext.batches import draw_views
 from pipeline.pretext.method import pool_map
 from pipeline.pretext.places import read_pair
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.runtime.randomness import generator
 from pipeline.training.loop import Loader
 
@@ -61,7 +61,7 @@ class ViewQuality:
         was_training = encoder.training
         encoder.eval()
         device = next(encoder.parameters()).device
-        batch = draw_views(self.frames.to(device).float() / 255.0, self.params, BEFORE_TRAINING, self.indices, 0)
+        batch = draw_views(copy_to(device, self.frames).float() / 255.0, self.params, BEFORE_TRAINING, self.indices, 0)
         images, decoded = [], []
         for part in torch.cat(batch.views).split(self.params.batch_size):
             with autocast(device, self.params.precision):

@@ -87,9 +87,28 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def copy_to(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """Copy a tensor to where it is computed on; on the CPU it is the tensor itself.
+
+    To CUDA the copy does not wait, and the work that needs it follows in the same stream. It runs beside that of the
+    host if the tensor is page-locked (see `lock_pages`). Elsewhere it waits: on MPS a copy that does not may read
+    memory that was freed meanwhile (PyTorch issues 139550 and 189690).
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
+def lock_pages(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """Put a tensor that will go to CUDA into page-locked memory; otherwise it is the tensor itself.
+
+    That costs a copy on the host, so it pays in a thread that works ahead, not just before `copy_to`.
+    """
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception of numpy, Arrow or torch says that memory was refused, by the system or a device."""
     refused = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    refused |= "MPS backend out of memory" in str(error)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and refused)
 
 

@@ -15,10 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pipeline
 from pipeline.errors import InputError, LostProcessError, ParamsError, PipelineError
@@ -30,6 +31,10 @@ from pipeline.runtime.distributed import ALONE, Ranks, is_launched, joined, laun
 from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger, start_logging
+from pipeline.runtime.sparing import first_line, is_device_full
+
+if TYPE_CHECKING:
+    import torch
 
 SCRATCH = Path(".fs4")  # ignored by git and by DVC: resume state and live curves
 LIVE = SCRATCH / "live"
@@ -64,6 +69,13 @@ class Stage:
     log: logging.Logger
     counts: dict[str, int | float] = field(default_factory=dict)
     ranks: Ranks = ALONE
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where to compute, see `claim_device`."""
+        from pipeline.runtime.claims import claim_device
+
+        return claim_device(self.run)
 
 
 def run_stage(
@@ -215,13 +227,20 @@ def _open_stage(
 
 
 def _explain_memory(error: BaseException, params: Params, groups: tuple[str, ...]) -> str:
-    # nothing is retried with smaller batches: that would be another result under the same parameters
+    # unasked, nothing is tried again with less: the last bits of a result may depend on it
     keys = [
-        f"{group}.batch_size ({size})" for group in groups if (size := getattr(getattr(params, group), "batch_size", 0))
+        f"{group}.{key} ({value})"
+        for group in groups
+        for key in ("batch_size", "view_size")
+        if (value := getattr(getattr(params, group), key, 0))
     ]
-    lower = ", ".join([*keys, "data.resize", f"run.cache_mb ({params.run.cache_mb})"])
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"out of memory ({reason}); lower {lower}, or use a machine with more; what is finished is kept"
+    keys += ["data.crop_size" if params.data.crop_size else "data.resize"]
+    if not is_device_full(error):
+        keys += [f"run.cache_mb ({params.run.cache_mb})"]
+    elif not params.run.spare_memory:
+        keys += ["set run.spare_memory to true"]
+    lower = ", ".join(keys)
+    return f"out of memory ({first_line(error)}); lower {lower}, or use a machine with more; what is finished is kept"
 
 
 def _warn_of_other_versions(artifact: Artifact, log: logging.Logger) -> None:

@@ -14,7 +14,7 @@ from pipeline.clustering.kmeans import KMeans, assign
 from pipeline.data.loading import shape_batches
 from pipeline.data.views import normalise
 from pipeline.params import TrainParams
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.randomness import generator
 from pipeline.segmentation.guidance import PyramidGuidance
@@ -134,7 +134,7 @@ def _sample_frames(
     with torch.no_grad():
         for indices, images in load(ranks.own(shape_batches(sizes, params.batch_size, None))):
             with autocast(device, params.precision):
-                embedding = segmenter.embed(normalise(images.to(device, non_blocking=True)))
+                embedding = segmenter.embed(normalise(copy_to(device, images)))
             size = (embedding.shape[2], embedding.shape[3])
             of_cells = guidance.pixel_labels(indices, whole_frames(len(indices)), size)
             for sample in samples:

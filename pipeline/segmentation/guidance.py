@@ -61,6 +61,7 @@ class PyramidGuidance(nn.Module):
         self.params, self.channels = params, channels
         chosen = params.levels or [level.cells for level in levels]
         self.levels = [level for level in levels if level.cells in chosen] if params.needs_labels else []
+        self._given = tuple(self.levels)
         self.heads = nn.ModuleList(self._draw_heads(seed))
         self.changed: dict[str, float] = {}
 
@@ -167,6 +168,7 @@ class PyramidGuidance(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take the labels back."""
         self.changed = state["changed"]
+        self.levels = list(self._given)
         if self.changed:
             self.levels = [
                 replace(level, labels=labels, margins=margins, min_margin=threshold)

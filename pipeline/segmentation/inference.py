@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 
 from pipeline.data.views import normalise
 from pipeline.params import Precision, RefineParams
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
+from pipeline.runtime.sparing import Portions
 from pipeline.segmentation.draws import FinalDraws
 from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import Segmenter
@@ -63,6 +65,7 @@ def segment_batches(
     drawn: Collection[int] = (),
     refine: RefineParams | None = None,
     refined: Collection[int] = (),
+    spare: bool = False,
 ) -> Iterator[SegmentedImage]:
     """Segment a stream of batches; every image is embedded once.
 
@@ -75,25 +78,35 @@ def segment_batches(
         drawn: Indices of the images that these label as well.
         refine: How scores are refined.
         refined: Indices of the images whose scores are.
+        spare: Whether batches are halved where the device has too little memory.
 
     Yields:
         The images, in the order of the batches.
     """
     segmenter = segmenter.to(device).to(memory_format=torch.channels_last).eval()
     draws = draws.to(device) if draws else None
-    for indices, images in batches:
+    portions = Portions(spare)
+
+    def segment(batch: tuple[list[int], torch.Tensor], part: slice) -> list[SegmentedImage]:
+        indices, images = batch[0][part], batch[1][part]
         embedding, enlarged = _score(segmenter, images, device, precision)
         labels = _label(enlarged)
         rows = [row for row, index in enumerate(indices) if draws and index in drawn]
         by_draw = (
             [_label_draw(embedding[rows], images, draws, draw) for draw in range(draws.count)] if draws and rows else []
         )
+        found = []
         for row, (index, image) in enumerate(zip(indices, images, strict=True)):
-            again = [found[rows.index(row)] for found in by_draw] if row in rows else []
+            again = [labelled[rows.index(row)] for labelled in by_draw] if row in rows else []
             best = None
             if refine and index in refined:
                 best = refine_scores(enlarged[row], image, refine).argmax(0).cpu().numpy()
-            yield SegmentedImage(index, image, labels[row], again, best)
+            found.append(SegmentedImage(index, image, labels[row], again, best))
+        return found
+
+    for batch in batches:
+        for found in portions.run(partial(segment, batch), len(batch[0])):
+            yield from found
 
 
 @torch.inference_mode()
@@ -113,7 +126,7 @@ def _label_draw(embedding: torch.Tensor, images: torch.Tensor, draws: FinalDraws
 
 def _embed(segmenter: Segmenter, images: torch.Tensor, device: torch.device, precision: Precision) -> torch.Tensor:
     with autocast(device, precision):
-        return segmenter.embed(normalise(images.to(device, non_blocking=True)))
+        return segmenter.embed(normalise(copy_to(device, images)))
 
 
 def _enlarge(scores: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from pipeline.clustering.kmeans import assign, fit_kmeans
 from pipeline.clustering.sampling import sample_rows
@@ -108,6 +107,8 @@ def rename_labels(new: np.ndarray, old: np.ndarray, k: int) -> np.ndarray:
     Returns:
         int64, `new` under a permutation of 0..k-1.
     """
+    from scipy.optimize import linear_sum_assignment  # takes half a second, and few trainings need it
+
     known = (new >= 0) & (old >= 0)
     shared = np.bincount(new[known].astype(np.int64) * k + old[known], minlength=k * k).reshape(k, k)
     _, names = linear_sum_assignment(shared, maximize=True)

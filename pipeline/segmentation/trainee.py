@@ -12,7 +12,7 @@ from pipeline.clustering.effective_rank import effective_rank
 from pipeline.data.loading import shape_batches
 from pipeline.data.views import normalise
 from pipeline.params import PggParams, TrainParams
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.runtime.randomness import generator
 from pipeline.segmentation.freezing import freeze, set_training
 from pipeline.segmentation.guidance import PyramidGuidance, PyramidLevel
@@ -169,7 +169,7 @@ class SegmenterTrainee:
     def _regroup(self, epoch: int) -> None:
         def embed(images: torch.Tensor) -> torch.Tensor:
             with autocast(self.device, self.params.precision):
-                return self.result.embed(normalise(images.to(self.device)))
+                return self.result.embed(normalise(copy_to(self.device, images)))
 
         self.result.eval()
         ranks = self.dealing.ranks
@@ -227,7 +227,7 @@ class SegmenterTrainee:
         labels = []
         with torch.no_grad(), autocast(self.device, self.params.precision):
             for _, images in self.load(batches):
-                embedding = self.result.embed(normalise(images.to(self.device)))
+                embedding = self.result.embed(normalise(copy_to(self.device, images)))
                 nearest = assign_pixels(embedding.float(), self.prototypes.centroids[0])
                 labels.append(self.prototypes.groups[0][nearest].flatten().cpu())
         self._set_training()

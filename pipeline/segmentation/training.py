@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from pipeline.backbones.encoder import Encoder
+from pipeline.clustering.gpu import use_device
 from pipeline.clustering.pyramid import PseudoLabels
 from pipeline.errors import InputError
 from pipeline.params import PggParams, TrainParams
@@ -21,6 +23,7 @@ from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 from pipeline.training.dealing import Dealing
 from pipeline.training.loop import Loader, run_epochs
+from pipeline.training.sparing import heavy_modules, train_sparing
 
 
 def train_segmenter(
@@ -60,6 +63,7 @@ def train_segmenter(
     Raises:
         TrainingError: The loss diverged or the clusters collapsed.
     """
+    use_device(device)
     segmenter = build_segmenter(
         encoder.architecture,
         params.k,
@@ -71,11 +75,11 @@ def train_segmenter(
     trainee = SegmenterTrainee(
         segmenter, params, pyramid=pyramid, grouping=grouping, sizes=sizes, load=load, device=device, dealing=dealing
     )
-    epochs = params.rounds * params.epochs
     dealing = trainee.dealing
-    run_epochs(
+    train = partial(
+        run_epochs,
         trainee,
-        epochs=epochs,
+        epochs=params.rounds * params.epochs,
         load=load,
         checkpoints=checkpoints,
         curves=curves,
@@ -83,6 +87,9 @@ def train_segmenter(
         log=log,
         dealing=dealing,
     )
+    heavy = [*heavy_modules(segmenter.encoder), segmenter.embedding]
+    spare = checkpoints.from_start and dealing.ranks.is_alone  # one of several cannot go back alone
+    train_sparing(train, heavy, spare=spare, log=log)
     clustering = cluster_finally(
         trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device, ranks=dealing.ranks
     )

@@ -16,7 +16,7 @@ from pipeline.data.views import (
     normalise,
 )
 from pipeline.params import Precision, TrainParams
-from pipeline.runtime.device import autocast
+from pipeline.runtime.device import autocast, copy_to
 from pipeline.segmentation.model import Segmenter
 
 
@@ -72,7 +72,7 @@ def make_views(
         second: Whether to make view 2 as well.
     """
     seed, views = params.seed, params.views
-    frames = images.to(device, non_blocking=True).float() / 255.0
+    frames = copy_to(device, images).float() / 255.0
     crop = draw_geometric(
         seed,
         "train crop",

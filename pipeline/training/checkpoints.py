@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pipeline.params import RunParams
 from pipeline.runtime.artifacts import replace_file
 from pipeline.runtime.logs import get_logger
 
@@ -25,10 +26,16 @@ class Checkpoints:
     Args:
         folder: Where they lie.
         every_steps: How many optimiser steps apart the loop saves within an epoch; 0: only after each epoch.
+        from_start: Whether it saves before the first step as well.
     """
 
-    def __init__(self, folder: Path, every_steps: int = 0) -> None:
-        self.folder, self.every_steps = folder, every_steps
+    def __init__(self, folder: Path, every_steps: int = 0, *, from_start: bool = False) -> None:
+        self.folder, self.every_steps, self.from_start = folder, every_steps, from_start
+
+    @classmethod
+    def of_run(cls, folder: Path, run: RunParams) -> Checkpoints:
+        """Those of a stage, as often as group `run` says."""
+        return cls(folder, run.checkpoint_steps, from_start=run.spare_memory)
 
     def are_due(self, step: int, steps: int) -> bool:
         """Whether to save after `step` of the `steps` steps of an epoch; its end is saved anyway."""

@@ -28,7 +28,8 @@ class Curves:
             self.write(self._live)
 
     def replay(self, rows: list[dict[str, float]]) -> None:
-        """Take over the rows of an interrupted run."""
+        """Take over the rows of an interrupted run in place of those that are here."""
+        self.rows.clear()
         for row in rows:
             self.append(row)
 

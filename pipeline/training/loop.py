@@ -88,7 +88,8 @@ def run_epochs(
         InputError: The checkpoint does not fit the trainee.
         Interrupted: A stop signal came; the state up to the last finished step is saved.
     """
-    base_rates = [group["lr"] for group in trainee.optimizer.param_groups]
+    # by the name that torch's schedulers use: where a training starts over, the rates are no longer those of its start
+    base_rates = [group.setdefault("initial_lr", group["lr"]) for group in trainee.optimizer.param_groups]
     first_epoch, first_step, bad_steps, sums = 0, 0, 0, dict[str, float]()
     dealing = dealing or Dealing()
     ranks = dealing.ranks
@@ -121,6 +122,8 @@ def run_epochs(
             )
         stop.share(ranks)  # nobody goes on, or ends the run by stopping, before the state is saved
 
+    if state is None and checkpoints.from_start:
+        save(0, 0)
     for epoch in range(first_epoch, epochs):
         batches = trainee.epoch_batches(epoch)
         if first_step == 0:

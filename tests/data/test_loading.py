@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,3 +194,28 @@ def test_a_killed_worker_is_explained(table):
     dataset = KillingDataset(table.select(None), table, 0)
     with pytest.raises(PipelineError, match=r"run.workers 1: .*killed.*/dev/shm.*fewer workers"):
         collect(dataset, [[0], [1]], 1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_frames_for_cuda_come_page_locked_and_others_as_they_are(
+    table: ImageTable, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    locked: list[int] = []
+    asked: list[bool] = []
+
+    def lock(device: torch.device, frames: torch.Tensor) -> torch.Tensor:
+        locked.extend([len(frames)] * (device.type == "cuda"))
+        return frames
+
+    class Loader(loading.DataLoader[torch.Tensor]):
+        def __init__(self, *arguments: Any, pin_memory: bool, **settings: Any) -> None:
+            asked.append(pin_memory)
+            super().__init__(*arguments, **settings)  # torch warns where there is nothing to lock for
+
+    monkeypatch.setattr(loading, "lock_pages", lock)
+    monkeypatch.setattr(loading, "DataLoader", Loader)
+    for device in ("cpu", "cuda"):
+        batches = load_batches(everything(table), [[0], [1]], workers=workers, device=torch.device(device))
+        assert [batch for batch, _ in batches] == [[0], [1]]
+    assert locked == ([] if workers else [1, 1])
+    assert asked == ([False, True] if workers else [])

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 
-from pipeline.errors import InputError, ParamsError
+from pipeline.errors import InputError, ParamsError, PipelineError
 from pipeline.export.loading import LoadedSegmenter, load_segmenter
 from pipeline.export.outputs import plain
 from pipeline.export.predict import predict_images
@@ -181,6 +182,28 @@ def test_the_command_says_so_by_its_exit_code(model, tmp_path):
     ended = fs4(tmp_path, "predict", "in/b", "--out", "out", "--model", str(model), "--device", "cpu")
     assert ended.returncode == 3
     assert "1 of 3 images could not be segmented; the others are in out" in ended.stderr
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_images_that_are_too_many_for_the_device_come_alone(loaded, monkeypatch, most):
+    label_batch, seen = loaded.label_batch, []
+
+    def refuse(scaled: torch.Tensor, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+        seen.append(len(scaled))
+        if len(scaled) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return label_batch(scaled, sizes)
+
+    for number in (3, 4):
+        write_photo(Path(f"in/a/{number}.png"), 64, 96, number)
+    monkeypatch.setattr(loaded, "label_batch", refuse)
+    if most:
+        assert predict(loaded, "in/a").startswith("3 images segmented")
+        assert seen == [2, 1, 1, 1]
+    else:
+        with pytest.raises(PipelineError, match=r"with a single image; give a smaller --window than 512, or --device"):
+            predict(loaded, "in/a")
+        assert not Path("out").exists()
 
 
 def test_images_of_many_channels_are_segmented_and_shown(tmp_path):

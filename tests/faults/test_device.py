@@ -33,6 +33,23 @@ pretrain.PretextTrainee.losses = exhaust
 main()
 """
 
+# a stage whose device has room for 16 images
+CROWDED = """
+import torch
+from pipeline.backbones.encoder import Encoder
+from stages.extract import main
+
+forward = Encoder.forward
+
+def refuse(self, images):
+    if len(images) > 16:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return forward(self, images)
+
+Encoder.forward = refuse
+main()
+"""
+
 
 def test_row_27_no_memory_on_the_device(project: Project, built: Project) -> None:
     """The device has too little memory (without a GPU at hand, the exception of a real step is raised in its place).
@@ -45,10 +62,27 @@ def test_row_27_no_memory_on_the_device(project: Project, built: Project) -> Non
     assert "Traceback" not in output
     assert "out of memory (CUDA out of memory. Tried to allocate 20.00 GiB)" in output
     assert "lower pretrain.batch_size (6)" in output
-    assert "data.resize" in output
+    assert "data.resize, set run.spare_memory to true" in output
     assert project.digests() == before
     assert "going on from checkpoint-00001-0000000.pt" in project.stage("pretrain")
     assert project.digests() == built.digests()
+
+
+def test_row_27_memory_is_spared_if_asked(project: Project, built: Project) -> None:
+    """The same with `run.spare_memory: true`.
+
+    The training goes on from its last checkpoint and computes activations again instead of keeping them, with the
+    same bytes as a result; `extract` and `evaluate` halve their batches. Both say so in a line.
+    """
+    project.set_params({"run": {"spare_memory": True}})
+    once = EXHAUSTED.replace(
+        "    if epoch:\n", "    if epoch and 'forward' not in vars(self.model.encoder.backbone.stem):\n"
+    )
+    output = project.run("python", "-c", once)
+    assert "Tried to allocate 20.00 GiB): going on from the last checkpoint, with activations computed again" in output
+    assert project.digests() == built.digests()
+    output = project.run("python", "-c", CROWDED)
+    assert "going on with 16 images at a time instead of 32; results may differ in their last bits" in output
 
 
 def test_row_27_no_memory_on_the_cpu(project: Project, built: Project) -> None:

@@ -30,3 +30,24 @@ def test_maps_have_the_channels_that_are_told(source: Source) -> None:
         maps = freeze_encoder(encoder, source, device=CPU, precision="bf16")(FRAMES)
     assert maps.dtype == torch.float32
     assert maps.shape[:2] == (4, encoder.map_width(source))
+
+
+def test_a_batch_that_is_too_large_for_the_device_comes_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, seen = build_encoder("resnet18", 32, 0), list[int]()
+    forward = encoder.forward_map
+
+    def refuse(images: torch.Tensor, source: Source) -> torch.Tensor:
+        seen.append(len(images))
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(images, source)
+
+    encode = freeze_encoder(encoder, "decoder", device=CPU, precision="fp32")
+    with torch.inference_mode():
+        whole = encode(FRAMES)
+        monkeypatch.setattr(encoder, "forward_map", refuse)
+        with pytest.raises(torch.OutOfMemoryError):
+            encode(FRAMES)
+        spared = freeze_encoder(encoder, "decoder", device=CPU, precision="fp32", spare=True)(FRAMES)
+    assert seen == [4, 4, 2, 1, 1, 1, 1]
+    torch.testing.assert_close(spared, whole)

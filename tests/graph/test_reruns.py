@@ -13,6 +13,7 @@ OTHER_RUN = {
     "cache_mb": 1,
     "checkpoint_steps": 1,
     "keep_features": False,
+    "spare_memory": True,
     "lock_timeout": 3,
     "device": "auto",
 }

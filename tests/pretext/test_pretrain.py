@@ -43,7 +43,7 @@ class Loader:
             yield batch, IMAGES[batch]
 
 
-def train(folder: Path, stop_at: int | None = None, sizes=SIZES, start: Encoder | None = None, **changes):
+def train(folder: Path, stop_at: int | None = None, sizes=SIZES, start: Encoder | None = None, spare=False, **changes):
     stop, curves = StopSignal(), Curves(None)
     encoder = pretrain_encoder(
         params(**changes),
@@ -51,7 +51,7 @@ def train(folder: Path, stop_at: int | None = None, sizes=SIZES, start: Encoder 
         load=Loader(stop, stop_at),
         quality=ViewQuality(params(**changes), sizes, Loader(stop)),
         device=CPU,
-        checkpoints=Checkpoints(folder),
+        checkpoints=Checkpoints(folder, from_start=spare),
         curves=curves,
         stop=stop,
         log=logging.getLogger("fs4.test"),
@@ -221,3 +221,24 @@ def test_learning_rates_warm_up_and_then_follow_half_a_cosine():
     assert factors[-1] < 0.001
     assert trainee(warmup_fraction=0.0).learning_rate_factor(0.0) == 1.0
     assert 0 < trainee(warmup_fraction=1.0).learning_rate_factor(0.999) <= 1.0
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_with_too_little_memory_the_result_is_the_same_if_it_may_be_spared(tmp_path, monkeypatch, whole, method, at):
+    losses, calls = PretextTrainee.losses, []
+
+    def exhaust(self, *arguments):
+        found = losses(self, *arguments)  # by then running statistics have changed
+        calls.append("forward" in vars(self.model.encoder.backbone.stem))
+        if len(calls) == at:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+    monkeypatch.setattr(PretextTrainee, "losses", exhaust)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tmp_path / "stops", method=method)
+    calls.clear()
+    encoder, curves = train(tmp_path / "goes on", method=method, spare=True)
+    assert calls == [False] * at + [True] * (len(calls) - at)
+    assert same(encoder, whole[0])
+    assert curves.rows == whole[1].rows

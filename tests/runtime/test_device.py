@@ -1,6 +1,7 @@
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from pipeline.errors import ParamsError
 from pipeline.params import RunParams, load_params
 from pipeline.runtime import device as module
-from pipeline.runtime.device import autocast, resolve_device, thread_count, uses_bf16
+from pipeline.runtime.device import autocast, copy_to, lock_pages, resolve_device, thread_count, uses_bf16
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -107,3 +108,31 @@ def test_processes_of_a_host_take_a_cuda_device_each(monkeypatch):
     assert resolve_device(run_params(device="auto")) == CPU
     with pytest.raises(ParamsError, match=r"'mps' gives 1"):
         resolve_device(run_params(device="mps"))
+
+
+def test_copies_to_the_cpu_are_the_tensor_itself():
+    rows = torch.ones(2, 3)
+    assert copy_to(CPU, rows) is rows
+    assert lock_pages(CPU, rows) is rows
+
+
+@pytest.mark.parametrize(("device", "waits"), [(CUDA, False), (MPS, True), (CPU, True)])
+def test_only_copies_to_cuda_do_not_wait(device, waits):
+    asked = []
+    tensor = SimpleNamespace(to=lambda place, non_blocking: asked.append((place, non_blocking)))
+    copy_to(device, tensor)
+    assert asked == [(device, not waits)]
+
+
+def test_memory_is_locked_for_cuda_alone():
+    tensor = SimpleNamespace(pin_memory=lambda: "locked")
+    assert lock_pages(CUDA, tensor) == "locked"
+    assert lock_pages(MPS, tensor) is tensor
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_locked_batch_arrives_whole():
+    rows = torch.arange(10**6)
+    locked = lock_pages(CUDA, rows)
+    assert locked.is_pinned()
+    assert torch.equal(copy_to(CUDA, locked).cpu(), rows)

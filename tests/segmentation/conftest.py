@@ -93,7 +93,7 @@ def make_trainee(
 
 
 def run_training(
-    folder: Path, stop_at: int | None = None, dealing: Dealing | None = None, **changes: Any
+    folder: Path, stop_at: int | None = None, spare: bool = False, dealing: Dealing | None = None, **changes: Any
 ) -> SimpleNamespace:
     stop, curves = StopSignal(), Curves(None)
     segmenter, clustering = train_segmenter(
@@ -104,7 +104,7 @@ def run_training(
         sizes=SIZES,
         load=Loader(stop, stop_at),
         device=CPU,
-        checkpoints=Checkpoints(folder),
+        checkpoints=Checkpoints(folder, from_start=spare),
         curves=curves,
         stop=stop,
         log=logging.getLogger("fs4.test"),

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pipeline.data.views import normalise
 from pipeline.params import load_params
 from pipeline.segmentation.draws import FinalDraws
-from pipeline.segmentation.inference import segment_batches, segment_images
+from pipeline.segmentation.inference import SegmentedImage, segment_batches, segment_images
 from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import build_segmenter
 
@@ -104,3 +104,29 @@ def test_images_asked_for_are_refined_from_their_enlarged_scores(segmenter):
         assert (each.refined != each.labels).any()
     unrefined = segment_batches(segmenter, iter([([7, 3], IMAGES[:2])]), device=CPU, precision="fp32")
     assert all((one.labels == other.labels).all() for one, other in zip(found, unrefined, strict=False))
+
+
+def test_batches_that_are_too_large_for_the_device_come_in_halves(segmenter, monkeypatch):
+    embed, seen = segmenter.embed, []
+
+    def refuse(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return embed(images)
+
+    def run(spare: bool) -> list[SegmentedImage]:
+        stream = iter([([3, 2, 1, 0], IMAGES[[3, 2, 1, 0]])])
+        return list(segment_batches(segmenter, stream, device=CPU, precision="fp32", spare=spare))
+
+    whole = run(spare=False)
+    monkeypatch.setattr(segmenter, "embed", refuse)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(spare=False)
+    seen.clear()
+    halves = run(spare=True)
+    assert seen == [4, 2, 2]
+    for one, other in zip(halves, whole, strict=True):
+        assert one.number == other.number
+        assert torch.equal(one.image, other.image)
+        assert (one.labels == other.labels).mean() > 0.999

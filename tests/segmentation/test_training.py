@@ -139,3 +139,25 @@ def test_every_level_is_gathered_and_none_is_fine():
 def test_an_image_without_pseudo_labels_is_named():
     with pytest.raises(InputError, match=r"z: no pseudo labels at level 2 \(1 images\); run `dvc repro cluster`"):
         gather_pyramid({2: pseudo(2, "ab")}, ["a", "z"], 0.2)
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_with_too_little_memory_the_result_is_the_same_if_it_may_be_spared(tmp_path, monkeypatch, train, at):
+    changes = {"pgg": {"recluster_every": 1}}  # labels that were made anew are forgotten as well
+    whole = train(tmp_path / "whole", **changes)
+    losses, calls = SegmenterTrainee.losses, []
+
+    def exhaust(self, *arguments):
+        found = losses(self, *arguments)
+        calls.append("forward" in vars(self.segmenter.embedding))
+        if len(calls) == at:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+    monkeypatch.setattr(SegmenterTrainee, "losses", exhaust)
+    spared = train(tmp_path / "spared", spare=True, **changes)
+    assert calls == [False] * at + [True] * (len(calls) - at)
+    pairs = zip(spared.segmenter.state_dict().values(), whole.segmenter.state_dict().values(), strict=True)
+    assert all(torch.equal(one, two) for one, two in pairs)
+    assert spared.curves.rows == whole.curves.rows
+    assert spared.statistics == whole.statistics
