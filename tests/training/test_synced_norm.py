@@ -75,7 +75,7 @@ def several(tmp_path_factory) -> list[dict]:
 
 @pytest.mark.parametrize("name", networks())
 def test_outputs_gradients_and_statistics_are_those_of_one_process(alone, several, name):
-    near = {"rtol": 0.02, "atol": 0.02} if name == "half" else {"rtol": 1e-4, "atol": 1e-5}
+    near = {"rtol": 0.05, "atol": 0.1} if name == "half" else {"rtol": 1e-4, "atol": 1e-5}
     for found in several:
         for key, expected in alone[name].items():
             torch.testing.assert_close(found[name][key], expected, **near)
