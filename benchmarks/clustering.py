@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.measuring import MEGABYTE, Row, peak_memory, time_calls
 from benchmarks.samples import draw_points
+from pipeline.clustering.file_points import FilePoints
 from pipeline.clustering.kmeans import KMeans, assign, draw_start, fit_kmeans
-from pipeline.clustering.sharded import FilePoints, fit_sharded
+from pipeline.clustering.sharded import fit_sharded
 from pipeline.runtime.randomness import generator
 
 N, D, K, ITERATIONS = 100_000, 128, 27, 25

@@ -15,8 +15,9 @@ import torch
 from benchmarks.measuring import MEGABYTE, Row, peak_memory
 from benchmarks.samples import draw_points
 from pipeline.backbones.encoder import build_encoder
+from pipeline.clustering.file_points import FilePoints
 from pipeline.clustering.kmeans import assign
-from pipeline.clustering.sharded import FilePoints, fit_sharded
+from pipeline.clustering.sharded import fit_sharded
 from pipeline.evaluation.confusion import confusion_matrix
 from pipeline.evaluation.label_maps import LabelMapWriter, encode_labels
 from pipeline.features.extraction import Images, extract_features

@@ -15,7 +15,7 @@ def main(model: str, photo: str, target: str) -> None:
     """Write the clusters of all pixels as an 8-bit grey PNG (at most 256 of them), and print how large each one is."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     notes = json.loads(session.get_modelmeta().custom_metadata_map["fs4"])
-    image = Image.open(photo).convert("RGB")
+    image = Image.open(photo, formats=["JPEG", "PNG", "BMP", "WEBP", "TIFF"]).convert("RGB")
     factor = notes["resize"] / min(image.size)
     step = notes["multiple_of"]
     size = [max(step, round(side * factor / step) * step) for side in image.size]

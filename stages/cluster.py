@@ -30,8 +30,9 @@ def cluster(stage: Stage) -> None:
         stage.out.path,
         stage.out.rows,
         stage.log,
-        scratch=stage.scratch,
+        scratch=stage.scratch.resolve(),  # other processes may read there
         check_stop=stage.stop.check,
+        ranks=stage.ranks,
     )
     levels = statistics["levels"].values()
     stage.counts.update(
@@ -44,7 +45,7 @@ def cluster(stage: Stage) -> None:
 
 def main() -> None:
     """Group the pyramid features of all images into pseudo labels (writes data/pseudo_labels)."""
-    run_stage("cluster", cluster, groups=("pgg",), inputs=(IMAGES, FEATURES), out="data/pseudo_labels")
+    run_stage("cluster", cluster, groups=("pgg",), inputs=(IMAGES, FEATURES), out="data/pseudo_labels", shared=True)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from pipeline.pretext.pretrain import pretrain_encoder
 from pipeline.pretext.quality import ViewQuality
 from pipeline.pretext.start import build_start
 from pipeline.runtime.artifacts import write_json
+from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
+from pipeline.training.dealing import Dealing
 
 IMAGES = "data/prepared/images.parquet"
 
@@ -23,12 +25,12 @@ IMAGES = "data/prepared/images.parquet"
 def pretrain(stage: Stage) -> None:
     """Write the weights of backbone and decoder, the curves, and what can be told of them without labels."""
     table = read_images(Path(IMAGES))
-    dataset = FrameDataset(table.select("train"), table, stage.run.cache_mb * 10**6)
+    dataset = FrameDataset(table.select("train"), table, cache_bytes(stage.run))
     params = stage.params.pretrain
     load = partial(load_batches, dataset, workers=stage.run.workers, device=stage.device)
     quality = ViewQuality(params, dataset.sizes, load)
     start = build_start(params, stage.log, None if table.bands is None else asdict(table.bands))
-    curves = Curves(LIVE / f"{stage.name}.csv")
+    curves = Curves(LIVE / f"{stage.name}.csv" if stage.ranks.is_first else None)
     encoder = pretrain_encoder(
         params,
         sizes=dataset.sizes,
@@ -39,6 +41,7 @@ def pretrain(stage: Stage) -> None:
         curves=curves,
         stop=stage.stop,
         log=stage.log,
+        dealing=Dealing(stage.ranks),
         start=start.encoder,
     )
     stage.out.notes |= start.notes()
@@ -52,7 +55,7 @@ def pretrain(stage: Stage) -> None:
 
 def main() -> None:
     """Train the backbone on the train images; the parameters are group `pretrain` of params.yaml."""
-    run_stage("pretrain", pretrain, groups=("pretrain",), inputs=(IMAGES,), out="data/backbone")
+    run_stage("pretrain", pretrain, groups=("pretrain",), inputs=(IMAGES,), out="data/backbone", shared=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pipeline.backbones.decoder import build_decoder
 from pipeline.backbones.inputs import fit_stem
 from pipeline.backbones.resnet import build_resnet18, build_resnet50
 from pipeline.backbones.vit import VitFeatures, build_vit_small
+from pipeline.data.bands import Bands
 from pipeline.errors import InputError
 from pipeline.runtime.artifacts import Artifact, write_json
 from pipeline.runtime.digests import value_digest
@@ -25,6 +26,8 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "convnext_tiny": build_convnext_tiny,
 }
 PATCHES = {"vit_small_patch16": 16, "vit_small_patch8": 8}
+LARGEST = {"channels": 4096, "k": 2**15, "fine_clusters": 2**15}  # so that a side-car cannot ask for all memory
+NO_NETWORK = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)  # of wrong side-cars
 Source = Literal["res4", "res5", "last", "decoder"]
 
 
@@ -119,13 +122,27 @@ def load_encoder(artifact: Artifact) -> Encoder:
     Raises:
         InputError: The files are damaged, or the weights do not fit the architecture.
     """
-    sidecar = artifact.json("backbone.json")
     try:
-        encoder = build_encoder(**sidecar["architecture"], seed=0)
-    except (KeyError, TypeError, ValueError) as error:
+        architecture = artifact.json("backbone.json")["architecture"]
+        check_sizes(architecture)
+        encoder = build_encoder(**architecture, seed=0)
+    except NO_NETWORK as error:
         raise InputError(f"{artifact.path}: backbone.json describes no network ({error!r}); run `dvc repro`") from None
     load_weights(encoder, artifact.file("weights.safetensors"))
     return encoder
+
+
+def check_sizes(architecture: dict[str, Any]) -> None:
+    """Refuse a network of absurd size before it is built.
+
+    Raises:
+        ValueError: A number is out of range; TypeError where it is none.
+    """
+    for key, most in LARGEST.items():
+        if not 0 <= architecture.get(key, 0) <= most:
+            raise ValueError(f"{key} beyond {most}")
+    if inputs := architecture.get("inputs"):
+        Bands.from_notes(inputs)
 
 
 def digest_encoder(artifact: Artifact) -> str:

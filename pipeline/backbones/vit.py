@@ -35,7 +35,7 @@ class PatchStem(nn.Module):
         patches = self.project(images)  # (B, D, h, w)
         positions = resize_positions(self.positions, (patches.shape[2], patches.shape[3]))
         tokens = patches.flatten(2).transpose(1, 2)  # (B, h * w, D)
-        return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1) + positions
+        return torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1) + positions
 
 
 class VisionTransformer(Backbone):

@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.clustering.file_points import FilePoints
 from pipeline.clustering.kmeans import KMeans, fit_kmeans
 from pipeline.clustering.sampling import count_cells, gather_cells, iterate_cells, sample_rows
-from pipeline.clustering.sharded import FilePoints, fit_sharded
+from pipeline.clustering.sharded import fit_sharded
 from pipeline.errors import InputError
 from pipeline.features.shards import iterate_level
 from pipeline.params import PggParams
 from pipeline.runtime.artifacts import Artifact
+from pipeline.runtime.distributed import ALONE, Ranks
 
 IN_MEMORY = 256 * 10**6  # bytes of cells; faiss and the start of k-means need twice as much beside
 FEWEST_ROWS = 4  # two clusters of two
@@ -57,7 +59,13 @@ def choose_cells(features: Artifact, train_ids: frozenset[str], level: int, k: i
 
 
 def fit_cells(
-    cells: Cells, k: int, params: PggParams, scratch: Path, check_stop: Callable[[], None], log: logging.Logger
+    cells: Cells,
+    k: int,
+    params: PggParams,
+    scratch: Path,
+    check_stop: Callable[[], None],
+    log: logging.Logger,
+    ranks: Ranks = ALONE,
 ) -> KMeans:
     """Spherical k-means in memory, or over files where the cells take more than `IN_MEMORY`.
 
@@ -68,6 +76,7 @@ def fit_cells(
         scratch: Folder for the files and their state, from which an interrupted fit goes on.
         check_stop: Raises to interrupt; called between the Lloyd steps over files.
         log: For one line where files are used.
+        ranks: The processes that share the work. They share the first one's scratch folder, which all must see.
     """
     features, train_ids, level, chosen, _ = cells
     dimension = next(iterate_level(features, level)).vectors.shape[2]
@@ -80,9 +89,12 @@ def fit_cells(
             iterations=params.iterations,
             restarts=params.restarts,
             seed=params.seed,
+            ranks=ranks,
         )
     log.info("level %d: %.0f MB of cells are clustered from files", level, size / 1e6)
-    points = FilePoints(scratch, iterate_cells(features, train_ids, level, chosen))
+    points = FilePoints(scratch, iterate_cells(features, train_ids, level, chosen)) if ranks.is_first else None
+    points = ranks.broadcast(points)
+    assert points is not None
     fitted = fit_sharded(
         points,
         k,
@@ -91,6 +103,8 @@ def fit_cells(
         seed=params.seed,
         scratch=scratch,
         check_stop=check_stop,
+        ranks=ranks,
     )
-    shutil.rmtree(scratch)  # the points are large
+    if ranks.is_first:
+        shutil.rmtree(scratch)  # the points are large
     return fitted

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.clustering.gpu import place_index, uses_gpu
 from pipeline.errors import InputError
+from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.randomness import generator
 
 # Starts are drawn from this many rows per cluster. On mixtures of 30 unequal clusters in 128 dimensions greedy
@@ -62,6 +63,7 @@ def fit_kmeans(
     restarts: int,
     seed: int,
     start: np.ndarray | None = None,
+    ranks: Ranks = ALONE,
 ) -> KMeans:
     """Cluster points by Lloyd's algorithm from greedy k-means++ starts (Arthur and Vassilvitskii 2007).
 
@@ -77,6 +79,7 @@ def fit_kmeans(
         restarts: Runs from different starts; the lowest inertia is kept, the first among equals.
         seed: With the number of the restart it determines the start.
         start: Centroids (K, D) from which the first restart starts instead.
+        ranks: The processes that share the restarts; all have all points, and all get the best run.
 
     Returns:
         The best run.
@@ -96,11 +99,13 @@ def fit_kmeans(
     # step, which on a busy machine took ten times as long, and gained nothing on two idle cores; a GPU takes one
     pool = ThreadPoolExecutor(1 if uses_gpu() else faiss.omp_get_max_threads(), initializer=partial(use_threads, 1))
     try:
-        runs = list(pool.map(run, range(restarts)))
+        runs = list(ranks.gather_in_turn(pool.map(run, ranks.own(range(restarts))), restarts))
     finally:
         pool.shutdown(cancel_futures=True)
-    best = min(runs, key=lambda run: run.inertia)
-    return replace(best, restart_inertia=tuple(run.inertia for run in runs))
+    # `runs` is empty in processes that only help
+    best = ranks.broadcast(min(runs, key=lambda run: run.inertia, default=None))
+    assert best is not None
+    return replace(best, restart_inertia=ranks.broadcast(tuple(run.inertia for run in runs)))
 
 
 def assign(points: np.ndarray, centroids: np.ndarray, *, spherical: bool) -> Assignment:

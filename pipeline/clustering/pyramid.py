@@ -6,7 +6,7 @@ Pyramid-guided grouping (PGG) of Wang et al., "Fully Self-Supervised Learning fo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from safetensors.numpy import save
 
 from pipeline.clustering.finished_fits import load_fit, save_fit
 from pipeline.clustering.fitting import choose_cells, fit_cells
-from pipeline.clustering.kmeans import KMeans, assign
+from pipeline.clustering.kmeans import Assignment, KMeans, assign
 from pipeline.errors import InputError
-from pipeline.features.shards import cell_columns, image_ids_of_cells, iterate_level
+from pipeline.features.shards import cell_columns, count_shards, image_ids_of_cells, iterate_level
 from pipeline.params import PggParams
 from pipeline.runtime.artifacts import Artifact, write_json
+from pipeline.runtime.distributed import ALONE, Ranks
 
 ZERO_LABEL = -1  # of a cell whose feature vector is zero and so has no direction
 
@@ -66,6 +67,7 @@ def cluster_pyramid(
     *,
     scratch: Path,
     check_stop: Callable[[], None],
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Cluster the features of each level and label all cells of all images.
 
@@ -83,6 +85,8 @@ def cluster_pyramid(
         scratch: Folder for finished fits and the state of a running one, from which an interrupted run goes on; it must
             belong to the same parameters, inputs and code.
         check_stop: Raises to interrupt; called between levels and between the Lloyd steps over files.
+        ranks: The processes that share the restarts or the passes over the points, and the labelling. The first one
+            writes; what the others have in `scratch` and write to `out` is not used.
 
     Returns:
         What `statistics.json` holds. `sizes` count the cells of all images; `rows` is their sum and `zero_vectors`.
@@ -105,16 +109,16 @@ def cluster_pyramid(
         if k < k_asked:
             log.info("level %d: pgg.k %d clipped to %d, half of its %d train cells", level, k_asked, k, cells.available)
         finished = scratch / f"level={level}.npz"
-        fitted = load_fit(finished)
+        fitted = ranks.broadcast(load_fit(finished) if ranks.is_first else None)
         if fitted is None:
-            fitted = fit_cells(cells, k, params, scratch / f"level={level}", check_stop, log)
+            fitted = fit_cells(cells, k, params, scratch / f"level={level}", check_stop, log, ranks)
             save_fit(finished, fitted)
         else:
             log.info("level %d: going on from its finished k-means", level)
         if empty := int((fitted.sizes == 0).sum()):
             log.warning("level %d: %d of %d clusters stay empty, equal features", level, empty, k)
         name = f"level={level}.parquet"
-        sizes, zeros = _write_labels(features, level, fitted.centroids, out / name)
+        sizes, zeros = _write_labels(features, level, fitted.centroids, out / name, ranks)
         rows[name] = int(sizes.sum()) + zeros
         centroids[f"level={level}"] = fitted.centroids
         statistics[str(level)] = _summary(fitted, k_asked, len(cells.chosen), sizes, zeros)
@@ -184,19 +188,27 @@ def read_pseudo_level(pseudo_labels: Artifact, level: int) -> PseudoLabels:
     return PseudoLabels(level, k, dict(zip(image_ids, labels, strict=True)), dict(zip(image_ids, margins, strict=True)))
 
 
-def _write_labels(features: Artifact, level: int, centroids: np.ndarray, path: Path) -> tuple[np.ndarray, int]:
+def _write_labels(
+    features: Artifact, level: int, centroids: np.ndarray, path: Path, ranks: Ranks
+) -> tuple[np.ndarray, int]:
     """Label all cells, a shard at a time; returns cells per cluster and the number of zero vectors."""
+
+    def label_own() -> Iterator[tuple[list[str], Assignment, np.ndarray]]:
+        for shard in iterate_level(features, level, ranks):
+            vectors = shard.vectors.reshape(-1, shard.vectors.shape[2])
+            zero = np.asarray(~vectors.any(axis=1))
+            yield shard.image_ids, assign(vectors, centroids, spherical=True), zero
+
     sizes = np.zeros(len(centroids), np.int64)
     zeros = 0
     with pq.ParquetWriter(path, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-        for shard in iterate_level(features, level):
-            vectors = shard.vectors.reshape(-1, shard.vectors.shape[2])
-            labels, distance, margin = assign(vectors, centroids, spherical=True)
-            zero = ~vectors.any(axis=1)
+        for image_ids, (labels, distance, margin), zero in ranks.gather_in_turn(
+            label_own(), count_shards(features, level)
+        ):
             labels[zero], distance[zero], margin[zero] = ZERO_LABEL, 0.0, 0.0
             sizes += np.bincount(labels[~zero], minlength=len(centroids))
             zeros += int(zero.sum())
-            columns = [*cell_columns(shard.image_ids, level), *map(pa.array, (labels, distance, margin))]
+            columns = [*cell_columns(image_ids, level), *map(pa.array, (labels, distance, margin))]
             writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA))
     return sizes, zeros
 

@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.clustering.file_points import FilePoints
 from pipeline.clustering.finished_fits import load_arrays, save_arrays
-from pipeline.clustering.kmeans import CHUNK, KMeans, assign, draw_start
-from pipeline.features.raw_shards import RawShards
+from pipeline.clustering.kmeans import KMeans, assign, draw_start
+from pipeline.clustering.passes import Passes
+from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.randomness import generator
 
 STATE = "lloyd.npz"
 NOISE = 1e-6  # nearer to their centroid than this, points may be equal to it
-
-
-class FilePoints:
-    """Points in files, mapped when they are read, so that they are no memory of the process.
-
-    Attributes:
-        count: Number of points N.
-        dimension: D.
-    """
-
-    def __init__(self, folder: Path, parts: Iterable[np.ndarray]) -> None:
-        """Write the points, one file a part.
-
-        Args:
-            folder: For the files; the caller removes it.
-            parts: float32 (n, D), of any norm but zero.
-        """
-        self._shards, self._ends = RawShards(folder), [0]
-        self.dimension = 0
-        for number, part in enumerate(parts):
-            self._shards.save(number, part / np.linalg.norm(part, axis=1, keepdims=True))
-            self._ends.append(self._ends[-1] + len(part))
-            self.dimension = part.shape[1]
-        self.count = self._ends[-1]
-
-    def __len__(self) -> int:
-        """Number of points."""
-        return self.count
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Some points by ascending number, of unit norm, float32 (n, D)."""
-        ends = np.searchsorted(rows, self._ends)
-        found = [
-            self._shards.load(part)[rows[first:end] - self._ends[part]]
-            for part, (first, end) in enumerate(pairwise(ends))
-        ]
-        return np.concatenate(found)
-
-    def chunks(self) -> Iterator[np.ndarray]:
-        """All points in order, float32 (n, D), unit norm, a few thousand at a time; no chunk spans two files."""
-        for part in range(len(self._ends) - 1):
-            points = self._shards.load(part)
-            for first in range(0, len(points), CHUNK):
-                yield np.asarray(points[first : first + CHUNK])
 
 
 @dataclass
@@ -93,6 +50,7 @@ def fit_sharded(
     seed: int,
     scratch: Path,
     check_stop: Callable[[], None],
+    ranks: Ranks = ALONE,
 ) -> KMeans:
     """Cluster directions as `fit_kmeans` does, from the same starts, in memory that does not grow with the points.
 
@@ -108,10 +66,30 @@ def fit_sharded(
         seed: With the number of the restart it determines the start.
         scratch: Folder for the state after each step; an interrupted fit of the same points goes on from there.
         check_stop: Raises to interrupt; called before each step.
+        ranks: The processes that share the passes over the points, chunk by chunk. The first one has the state.
 
     Returns:
         The best run.
     """
+    passes = Passes(points, ranks)
+    if not ranks.is_first:
+        passes.help()
+    best = _fit(passes, k, iterations, restarts, seed, scratch, check_stop) if ranks.is_first else None
+    found = passes.end(best)
+    assert found is not None
+    return found
+
+
+def _fit(
+    passes: Passes,
+    k: int,
+    iterations: int,
+    restarts: int,
+    seed: int,
+    scratch: Path,
+    check_stop: Callable[[], None],
+) -> KMeans:
+    points = passes.points
     state = _State.load(scratch / STATE)
     if state is None:
         starts = [draw_start(points, k, generator(seed, "k-means", restart)) for restart in range(restarts)]
@@ -120,24 +98,23 @@ def fit_sharded(
     # a step that fills an empty cluster may empty another, but hardly ever does
     while not state.done.all() and state.step < iterations + k:
         check_stop()
-        _step(points, state, last=state.step >= iterations)
+        _step(passes, state, last=state.step >= iterations)
         state.step += 1
         state.save(scratch / STATE)
     check_stop()
-    inertia = state.inertia if state.done.all() else _sums(points, state.centroids)[2]
+    inertia = state.inertia if state.done.all() else _sums(passes, state.centroids)[2]
     best = int(inertia.argmin())
     exact, sizes = 0.0, np.zeros(k, np.int64)
-    for chunk in points.chunks():
-        found = assign(chunk, state.centroids[best], spherical=True)
-        exact += float(found.distance.sum(dtype=np.float64))
-        sizes += np.bincount(found.labels, minlength=k)
+    for of_chunk in passes.over_chunks(state.centroids[best][None], exact=True):
+        exact += float(of_chunk.inertia[0])
+        sizes += of_chunk.sizes[0]
     return KMeans(state.centroids[best], exact, tuple(inertia.tolist()), sizes, int(state.reseeded[best]))
 
 
-def _step(points: FilePoints, state: _State, *, last: bool) -> None:
+def _step(passes: Passes, state: _State, *, last: bool) -> None:
     """One Lloyd step of all restarts that still move; a last one moves only those with empty clusters."""
     active = np.flatnonzero(~state.done)
-    sums, sizes, state.inertia[active] = _sums(points, state.centroids[active])
+    sums, sizes, state.inertia[active] = _sums(passes, state.centroids[active])
     for restart, totals, counts in zip(active.tolist(), sums, sizes, strict=True):
         old = state.centroids[restart]
         empty = np.flatnonzero(counts == 0)
@@ -147,29 +124,21 @@ def _step(points: FilePoints, state: _State, *, last: bool) -> None:
         norms = np.linalg.norm(totals, axis=1, keepdims=True)
         new = np.where(norms > 0, totals / np.where(norms > 0, norms, 1.0), old).astype(np.float32)
         if len(empty):
-            farthest = _farthest(points, old, int(counts.argmax()), len(empty))
+            farthest = _farthest(passes.points, old, int(counts.argmax()), len(empty))
             new[empty[: len(farthest)]] = farthest
             state.reseeded[restart] += len(farthest)
         state.done[restart] = np.array_equal(new, old)
         state.centroids[restart] = new
 
 
-def _sums(points: FilePoints, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sums(passes: Passes, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sums float64 (R, K, D), sizes int64 (R, K) and inertia float64 (R,) of the clusters by centroids (R, K, D)."""
     R, K, D = centroids.shape
-    table = np.ascontiguousarray(centroids.reshape(R * K, D).T)
     sums, sizes, inertia = np.zeros((R, K, D)), np.zeros((R, K), np.int64), np.zeros(R)
-    for chunk in points.chunks():
-        cosines = chunk @ table  # (n, R * K)
-        each = np.arange(len(chunk))
-        for restart in range(R):
-            own = cosines[:, restart * K : (restart + 1) * K]
-            labels = own.argmax(axis=1)
-            inertia[restart] += len(chunk) - own[each, labels].sum(dtype=np.float64)
-            sizes[restart] += np.bincount(labels, minlength=K)
-            members = np.zeros((len(chunk), K), np.float32)
-            members[each, labels] = 1.0
-            sums[restart] += members.T @ chunk  # far faster than adding row by row
+    for of_chunk in passes.over_chunks(centroids, exact=False):
+        sums += of_chunk.sums
+        sizes += of_chunk.sizes
+        inertia += of_chunk.inertia
     return sums, sizes, inertia
 
 

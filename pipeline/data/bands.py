@@ -15,6 +15,7 @@ from pipeline.runtime.randomness import generator
 
 TAILS = (0.5, 99.5)  # percentiles of the train images that become levels 0 and 255: a few outliers must not decide
 SAMPLED = 2**22  # pixels of all train images together, at most 4096 of each
+MAX_CHANNELS = 512
 MIN_STD = 1 / 255  # of a channel that is about constant: its noise is not to be blown up
 
 
@@ -39,9 +40,18 @@ class Bands:
 
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> Bands:
-        """Make them again of what `dataclasses.asdict` and JSON made of them."""
-        parts = (tuple(map(float, notes[name])) for name in ("low", "high", "mean", "std"))
-        return cls(str(notes["values"]), *parts)
+        """Make them again of what `dataclasses.asdict` and JSON made of them.
+
+        Raises:
+            KeyError, TypeError, ValueError: The notes are none.
+        """
+        low, high, mean, std = (tuple(map(float, notes[name])) for name in ("low", "high", "mean", "std"))
+        lengths = {len(part) for part in (low, high, mean, std)}
+        if len(lengths) != 1 or not 1 <= len(low) <= MAX_CHANNELS or np.dtype(notes["values"]).kind not in "uif":
+            raise ValueError(f"not the scale of 1 to {MAX_CHANNELS} channels of numbers: {str(notes)[:100]}")
+        if not np.isfinite([low, high, mean, std]).all() or np.any(np.less_equal(high, low)) or min(std) <= 0:
+            raise ValueError(f"a scale that is none: {str(notes)[:100]}")
+        return cls(str(notes["values"]), low, high, mean, std)
 
     @property
     def channels(self) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Callable
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +12,16 @@ from PIL import Image
 from PIL.TiffImagePlugin import PREFIXES
 
 from pipeline.data.images import FORMATS, BadImage, decode_image, read_orientation, turn_upright
-
-# what is wrong with a file stands in the reason for which it is refused
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+from pipeline.data.tiff import decode_tiff, tiff_shape, tiff_size
 
 NOT_AN_IMAGE = "not an image"
 _NPY = b"\x93NUMPY"
 _KINDS = "buif"  # boolean, unsigned, signed and floating-point values
 _MODES = ("1", "L", "LA", "RGBA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # of Pillow, whose bands are channels
-_PALETTE, _MIN_IS_WHITE, _ORIENTATION = 3, 0, 274  # TIFF 6.0
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels),
-}
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}  # later versions differ for named fields alone
 
 
 def decode_pixels(data: bytes, *, channels: int, max_pixels: int, min_side: int) -> np.ndarray:
@@ -85,7 +76,7 @@ def read_size(path: Path, *, channels: int, max_pixels: int) -> tuple[int, int] 
             height, width, _ = _plan(np.load(path, mmap_mode="r", allow_pickle=False).shape, channels)
             return width, height
         if start[:4] in PREFIXES:  # of these, versions of Pillow differ in whether the size is that of the upright
-            return _tiff_size(path, channels)
+            return tiff_size(path, None if channels == 3 else lambda shape: _plan(shape, channels))
         with Image.open(path, formats=FORMATS) as image:
             return image.size if read_orientation(image) < 5 else (image.height, image.width)
     except Exception:  # damaged files raise nearly every kind of exception
@@ -96,12 +87,10 @@ def count_channels(data: bytes) -> int | None:
     """Channels that a file has, as far as its header tells; None if it cannot be opened."""
     try:
         if data.startswith(_NPY):
-            return _count(np.load(io.BytesIO(data), allow_pickle=False).shape)
+            return _count(_npy_shape(data))
         if data[:4] in PREFIXES:
-            import tifffile
-
-            with tifffile.TiffFile(io.BytesIO(data)) as file:
-                return 3 if file.series[0].keyframe.photometric == _PALETTE else _count(file.series[0].shape)
+            shape = tiff_shape(data)
+            return 3 if shape is None else _count(shape)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return 3 if image.mode in ("P", "CMYK") else len(image.getbands())
     except Exception:
@@ -113,27 +102,25 @@ def _decode_bands(data: bytes, channels: int, max_pixels: int, min_side: int) ->
         raise BadImage("empty file")
     Image.MAX_IMAGE_PIXELS = max_pixels
 
-    def plan(shape: tuple[int, ...]) -> int | None:
+    def plan(shape: tuple[int, ...]) -> tuple[int, int, int | None]:
         height, width, axis = _plan(shape, channels)
         if height * width > max_pixels:
             raise BadImage(f"too many pixels (more than {max_pixels})")
         if min(height, width) < min_side:
             raise BadImage(f"too small ({width} x {height}, shorter side below {min_side})")
-        return axis
+        return height, width, axis
 
     try:
         if data.startswith(_NPY):
-            pixels = np.load(io.BytesIO(data), allow_pickle=False)
-            return _settle(pixels, plan(pixels.shape))
+            axis = plan(_npy_shape(data))[2]
+            return _settle(np.load(io.BytesIO(data), allow_pickle=False), axis)
         if data[:4] in PREFIXES:
-            try:
-                return _decode_tiff(data, plan)
-            except ValueError as error:  # so tells tifffile that it lacks a codec; Pillow has some
-                if "imagecodecs" not in str(error):
-                    raise
+            decoded = decode_tiff(data, plan, _settle)
+            if decoded is not None:
+                return decoded  # else Pillow may know the compression
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_mode(image, channels)
-            axis = plan((image.height, image.width, len(image.getbands())))
+            axis = plan((image.height, image.width, len(image.getbands())))[2]
             image.load()
             upright = turn_upright(image)
             pixels = np.asarray(upright.convert("L") if upright.mode == "1" else upright)
@@ -152,34 +139,18 @@ def _decode_bands(data: bytes, channels: int, max_pixels: int, min_side: int) ->
         raise BadImage(f"damaged ({type(error).__name__}: {text})") from None
 
 
-def _decode_tiff(data: bytes, plan: Callable[[tuple[int, ...]], int | None]) -> np.ndarray:
-    import tifffile  # only what reads TIFF of other channels than RGB needs it
-
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        series = file.series[0]
-        page = series.keyframe
-        if page.photometric == _PALETTE:
-            raise BadImage("colours of a palette, not channels")
-        axis = plan(series.shape)
-        pixels = series.asarray()
-        if page.photometric == _MIN_IS_WHITE and pixels.dtype.kind in "bu":
-            pixels = np.invert(pixels)
-        turn = _UPRIGHT.get(page.tags.valueof(_ORIENTATION, 1))
-    pixels = _settle(pixels, axis)
-    return np.ascontiguousarray(turn(pixels)) if turn else pixels
-
-
-def _tiff_size(path: Path, channels: int) -> tuple[int, int]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        page = file.series[0].keyframe
-        if channels == 3:  # Pillow reads the first page
-            height, width = page.imagelength, page.imagewidth
-        else:
-            height, width, _ = _plan(file.series[0].shape, channels)
-        turned = page.tags.valueof(_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
+def _npy_shape(data: bytes) -> tuple[int, ...]:
+    """Shape of an NPY file; refuses other values than numbers, and a header that promises more than there is."""
+    stream = io.BytesIO(data)
+    read_header = _HEADERS.get(np.lib.format.read_magic(stream))
+    if read_header is None:
+        raise BadImage("not an NPY file of numbers")
+    shape, _, kind = read_header(stream)
+    if kind.kind not in _KINDS:
+        raise BadImage(f"values of type {kind}, not numbers")
+    if math.prod(shape) * kind.itemsize > len(data) - stream.tell():
+        raise BadImage("truncated")
+    return shape
 
 
 def _check_mode(image: Image.Image, channels: int) -> None:

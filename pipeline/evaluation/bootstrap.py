@@ -19,7 +19,8 @@ _PERCENT = 100.0
 class ImageCounts:
     """The confusion matrices of many images, of which only entries that are not zero are kept.
 
-    An image takes 24 bytes for each pair of class and cluster that it holds, whatever the number of clusters.
+    An image, or a tile of one, takes 24 bytes for each pair of class and cluster that it holds, whatever the number of
+    clusters.
 
     Attributes:
         classes: Number of classes C.
@@ -28,21 +29,25 @@ class ImageCounts:
     classes: int
     _places: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
     _counts: list[NDArray[np.int64]] = field(default_factory=list)
+    _images: list[int] = field(default_factory=list)  # which image each matrix is of
+    _numbers: dict[str, int] = field(default_factory=dict)
 
-    def add(self, matrix: NDArray[np.int64], clusters: NDArray[np.integer] | None = None) -> None:
-        """Keep the matrix of one image.
+    def add(self, matrix: NDArray[np.int64], clusters: NDArray[np.integer] | None = None, *, image: str) -> None:
+        """Keep the matrix of one image, or of a tile of it.
 
         Args:
             matrix: counts of shape (C, k), int64.
             clusters: ids of the k columns; None: 0 to k - 1.
+            image: what all tiles of an image share: they are not independent, and so are drawn together.
         """
+        self._images.append(self._numbers.setdefault(image, len(self._numbers)))
         rows, columns = matrix.nonzero()
         self._counts.append(matrix[rows, columns])
         self._places.append((rows, columns if clusters is None else np.asarray(clusters, np.int64)[columns]))
 
     def __len__(self) -> int:
-        """Number of images."""
-        return len(self._counts)
+        """Number of images, those that were cut into tiles counted once."""
+        return len(self._numbers)
 
     def total(self, clusters: Sequence[int]) -> NDArray[np.int64]:
         """Sum the matrices of all images.
@@ -55,7 +60,7 @@ class ImageCounts:
         """
         matrix = np.zeros((self.classes, len(clusters)), np.int64)
         for (rows, ids), counts in zip(self._places, self._counts, strict=True):
-            matrix[rows, np.searchsorted(clusters, ids)] += counts  # each place once per image
+            matrix[rows, np.searchsorted(clusters, ids)] += counts  # each place once per matrix
         return matrix
 
     def reduce(self, assignment: Assignment, clusters: Sequence[int]) -> NDArray[np.int64]:
@@ -70,7 +75,7 @@ class ImageCounts:
         """
         table = np.asarray(assignment.class_of_cluster, np.int64)
         sums = np.zeros((len(self), 3, self.classes), np.int64)
-        for image, ((rows, ids), counts) in enumerate(zip(self._places, self._counts, strict=True)):
+        for image, (rows, ids), counts in zip(self._images, self._places, self._counts, strict=True):
             predicted = table[np.searchsorted(clusters, ids)]
             matched = predicted >= 0
             hit = rows == predicted

@@ -128,7 +128,7 @@ def add_up(
             counts.matrices[split] = counts.matrices.get(split, 0) + matrix
             counts.draws[split] = counts.draws.get(split, 0) + draws
             if split in truth.splits:
-                counts.images.add(matrix)
+                counts.images.add(matrix, image=truth.image_of(row.image_id))
         if refined is not None:
             counts.refined.add(*refined)
         if exhibit is not None:

@@ -149,7 +149,7 @@ def score_pairs(
         mask, labels = reader.read(pair)
         ids, local = _compact(labels)
         sizes = {"classes": len(classes.names), "k": len(ids), "ignore_index": classes.ignore_index}
-        images.add(confusion_matrix(mask, local, **sizes), ids)
+        images.add(confusion_matrix(mask, local, **sizes), ids, image=str(pair.mask))
         pixels += np.bincount(labels.ravel(), minlength=_IDS)
     resized = reader.resized
     clusters = np.flatnonzero(pixels).tolist()

@@ -52,6 +52,10 @@ class GroundTruth:
         """Whether there is a mask."""
         return image_id in self._rows
 
+    def image_of(self, image_id: str) -> str:
+        """The file of the mask, which all tiles of an image share."""
+        return split_window(self._rows[image_id].mask_path)[0]
+
     def read(self, image_id: str) -> np.ndarray:
         """The ground truth of one image in the pipeline's frame, brought there by nearest neighbour.
 

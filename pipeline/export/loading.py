@@ -26,6 +26,7 @@ from pipeline.segmentation.model import load_segmenter as load_network
 
 MAX_PIXELS = 100_000_000
 SMALLEST_WINDOW = 512
+LARGEST = 2**15  # pixels of a window, or of the short side of an image
 LONGEST = 3  # a window holds every frame of training, which is at most this many times as long as wide
 
 
@@ -159,7 +160,7 @@ def load_segmenter(
         inputs = network.architecture["encoder"].get("inputs")
         bands = Bands.from_notes(inputs) if inputs else None
         resize = int(sidecar["frame"]["resize"]) if resize is None else resize
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, KeyError) and error.args == ("frame",):
             raise InputError(
                 f"{artifact.path}: does not note the size of its training images; give it as --resize, in pixels"
@@ -168,8 +169,10 @@ def load_segmenter(
             f"{artifact.path / 'segmenter.json'}: not the side-car of a segmenter ({error!r}); rebuild it with "
             "`dvc repro train`"
         ) from None
-    if resize < 0 or window < 0 or window % STRIDE:
-        raise ParamsError(f"resize {resize}, window {window}: give positive numbers, and a window in multiples of 32")
+    if not 0 <= resize <= LARGEST or not 0 <= window <= LARGEST or window % STRIDE:
+        raise ParamsError(
+            f"resize {resize}, window {window}: give numbers from 0 to {LARGEST}, and a window in multiples of 32"
+        )
     place = _device(device)
     return LoadedSegmenter(
         network, artifact, bands=bands, resize=resize, window=window, device=place, precision=precision

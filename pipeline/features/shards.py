@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.runtime.artifacts import Artifact
+from pipeline.runtime.distributed import ALONE, Ranks
 
 BOX = ("y0", "x0", "y1", "x1")
 FINITE_PART = 2**16  # values that are looked at together
@@ -177,12 +178,13 @@ def read_shard(path: Path) -> Shard:
     return Shard(image_ids, boxes.reshape(*shape, 4), vectors.reshape(*shape, dimension), level, noted)
 
 
-def iterate_level(features: Artifact, level: int) -> Iterator[Shard]:
+def iterate_level(features: Artifact, level: int, ranks: Ranks = ALONE) -> Iterator[Shard]:
     """Read the shards of one level in order, one at a time.
 
     Args:
         features: The opened folder `data/features`.
         level: Cells a side.
+        ranks: The processes that share the shards; only one's own are read, and compared with each other.
 
     Yields:
         Each shard, after its digest, its rows and its agreement with the other shards were checked.
@@ -191,12 +193,12 @@ def iterate_level(features: Artifact, level: int) -> Iterator[Shard]:
         InputError: A shard is missing, damaged, of another run or level, or repeats images; it is named.
     """
     listed = features.manifest["files"]
-    names = sorted(name for name in listed if Path(name).match(f"level={level}/part-*.parquet"))
+    names = _shard_names(features, level)
     if not names:
         raise _unusable(features.path / f"level={level}", "there are no features of this level")
     first: Shard | None = None
     seen: set[str] = set()
-    for part, name in enumerate(names):
+    for part, name in ranks.own(list(enumerate(names))):
         path = features.path / name
         if name != shard_name(level, part):
             raise _unusable(features.path / shard_name(level, part), "this shard is missing between others")
@@ -217,6 +219,15 @@ def iterate_level(features: Artifact, level: int) -> Iterator[Shard]:
             raise _unusable(path, f"repeats images of an earlier shard, such as {min(repeated)}")
         seen.update(shard.image_ids)
         yield shard
+
+
+def count_shards(features: Artifact, level: int) -> int:
+    """How many shards a level has."""
+    return len(_shard_names(features, level))
+
+
+def _shard_names(features: Artifact, level: int) -> list[str]:
+    return sorted(name for name in features.manifest["files"] if Path(name).match(f"level={level}/part-*.parquet"))
 
 
 def _all_finite(halves: np.ndarray) -> bool:

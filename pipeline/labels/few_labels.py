@@ -103,6 +103,7 @@ def measure_few_labels(
             learnt,
             chosen,
             params,
+            learning_rate=params.learning_rate if start == "pretrained" else params.random_learning_rate,
             ignore_index=classes.ignore_index,
             seed=seed,
             device=device,

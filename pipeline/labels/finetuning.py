@@ -24,6 +24,7 @@ def finetune(
     chosen: Sequence[int],
     params: FinetuneParams,
     *,
+    learning_rate: float,
     ignore_index: int,
     seed: int,
     device: torch.device,
@@ -38,6 +39,7 @@ def finetune(
         labelled: All labelled train images.
         chosen: Indices of those to learn from.
         params: Group `finetune`.
+        learning_rate: Peak for the whole network.
         ignore_index: Id of the pixels that have no label.
         seed: Decides batches and colour changes.
         device: Where to compute.
@@ -49,7 +51,7 @@ def finetune(
     net.to(device).to(memory_format=torch.channels_last)
     phases = [
         (params.head_steps, list(net.head.parameters()), params.head_learning_rate),
-        (params.steps, [weight for weight in net.parameters() if weight.requires_grad], params.learning_rate),
+        (params.steps, [weight for weight in net.parameters() if weight.requires_grad], learning_rate),
     ]
     step = 0
     for whole, (steps, weights, rate) in enumerate(phases):
@@ -70,7 +72,7 @@ def finetune(
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"fine-tuning on {len(chosen)} images: the loss is no finite number (step {step + 1}); lower "
-                    "finetune.learning_rate, or set finetune.precision: fp32"
+                    "finetune.learning_rate and finetune.random_learning_rate, or set finetune.precision: fp32"
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

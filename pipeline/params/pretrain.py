@@ -92,7 +92,7 @@ class PretrainParams(Group):
     vit_features: Literal["token", "key"]
     checkpoint: str
     allow_supervised_init: bool
-    channels: Annotated[int, Field(ge=8)]
+    channels: Annotated[int, Field(ge=8, le=4096)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     optimizer: Literal["adamw", "sgd", "lars"]

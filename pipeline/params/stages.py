@@ -158,6 +158,7 @@ class FinetuneParams(Group):
     batch_size: Annotated[int, Field(ge=2)]
     head_learning_rate: Positive
     learning_rate: Positive
+    random_learning_rate: Positive
     weight_decay: NonNegative
     flip: bool
     jitter: Annotated[float, Field(ge=0.0, lt=1.0)]

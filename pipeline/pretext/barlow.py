@@ -32,7 +32,7 @@ class BarlowTwins(BackboneMethod):
 
     def learn(self, maps: Sequence[torch.Tensor], batch: ViewBatch) -> Losses:
         """Scalars loss, embedding_std."""
-        first, second = self.project(pool_map(maps)).float().chunk(2)
+        first, second = self.project(batch.dealing.gather(pool_map(maps), 2)).float().chunk(2)
         with torch.autocast(first.device.type, enabled=False):
             loss = redundancy_loss(first, second)
         return {"loss": loss, "embedding_std": embedding_std(first)}

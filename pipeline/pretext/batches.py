@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -18,6 +18,7 @@ from pipeline.data.views import (
 )
 from pipeline.params import STRIDE, PretrainParams
 from pipeline.runtime.randomness import uniforms
+from pipeline.training.dealing import Dealing
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class ViewBatch:
             (seed, purpose, epoch, image) alone.
         progress: Share of the epochs that are over, 0..1.
         extra: Small views, where the method asks for them.
+        dealing: If several processes share the batch, all of this is of this process's images, and what a method
+            compares, normalises or remembers must be gathered first.
     """
 
     views: tuple[torch.Tensor, torch.Tensor]
@@ -61,10 +64,16 @@ class ViewBatch:
     draw: Callable[[str, int], torch.Tensor]
     progress: float = 0.0
     extra: tuple[ExtraView, ...] = ()
+    dealing: Dealing = field(default_factory=Dealing)
 
 
 def draw_views(
-    frames: torch.Tensor, params: PretrainParams, epoch: int, indices: Sequence[int], extra_views: int
+    frames: torch.Tensor,
+    params: PretrainParams,
+    epoch: int,
+    indices: Sequence[int],
+    extra_views: int,
+    dealing: Dealing | None = None,
 ) -> ViewBatch:
     """Cut the views of a step, a function of (seed, epoch, image) alone.
 
@@ -77,6 +86,7 @@ def draw_views(
         epoch: Counted from 0.
         indices: Indices of the B images.
         extra_views: Number of small views.
+        dealing: The processes that share the batch; None for one.
     """
     least, side = params.views.min_area, params.view_size
     cut = partial(_cut_view, frames, params, epoch, indices)
@@ -98,6 +108,7 @@ def draw_views(
         ).float(),
         progress=epoch / params.epochs,
         extra=tuple(extra),
+        dealing=dealing or Dealing(),
     )
 
 

@@ -36,7 +36,8 @@ class Byol(BackboneMethod):
                 momentum = rising_momentum(self.params.momentum, batch.progress)
                 self.slow_backbone.follow(self.encoder.backbone, momentum)
                 self.slow_project.follow(self.project, momentum)
-            target = self.slow_project.module(pool_map(self.slow_backbone.module(torch.cat(batch.views))))
-        projected = self.project(pool_map(maps))
+            slow = pool_map(self.slow_backbone.module(torch.cat(batch.views)))
+            target = self.slow_project.module(batch.dealing.gather(slow, 2))
+        projected = self.project(batch.dealing.gather(pool_map(maps), 2))
         loss = 2 + 2 * negative_cosine(self.predict(projected), swap_views(target))
         return {"loss": loss, "embedding_std": embedding_std(projected)}

@@ -53,11 +53,13 @@ class Colorization(PretextMethod):
         colours = F.interpolate(lab[:, 1:], logits.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
         logits, colours = (part.transpose(0, 1).flatten(1).T for part in (logits, colours))  # (N, bins), (N, 2)
         nearest, shares = spread_colours(colours, self.bins)
-        if self.training and torch.isfinite(logits).all():
+        if self.training:
             seen = torch.zeros_like(self.frequency).index_add_(0, nearest.flatten(), shares.flatten()) / len(shares)
-            self.frequency.lerp_(seen, 1 - KEPT)
-        loss = colour_loss(logits, nearest, shares, rarity_weights(self.frequency))
-        return {"loss": loss, "embedding_std": embedding_std(pool_map(maps))}
+            seen = batch.dealing.mean(seen)
+            if not batch.dealing.total((~torch.isfinite(logits)).any().float()):
+                self.frequency.lerp_(seen, 1 - KEPT)
+        loss = batch.dealing.mean(colour_loss(logits, nearest, shares, rarity_weights(self.frequency)))
+        return {"loss": loss, "embedding_std": embedding_std(batch.dealing.gather(pool_map(maps), 2))}
 
 
 def to_lab(images: torch.Tensor) -> torch.Tensor:

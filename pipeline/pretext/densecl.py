@@ -44,10 +44,11 @@ class DenseCl(BackboneMethod):
             self.slow_project_cells.follow(self.project_cells, self.params.momentum)
         with torch.no_grad():
             slow = self.slow_backbone.module(torch.cat(batch.views))
-            keys = F.normalize(self.slow_project.module(pool_map(slow)).float(), dim=1)
+            keys = self.slow_project.module(batch.dealing.gather(pool_map(slow), 2))
+            keys = F.normalize(keys.float(), dim=1)
             cell_keys = F.normalize(self.slow_project_cells.module(slow[-1]).float(), dim=1)  # (2B, D, h, w)
             matches = match_cells(maps[-1].float(), swap_views(slow[-1].float()))  # (2B, h * w)
-        queries = F.normalize(self.project(pool_map(maps)).float(), dim=1)
+        queries = F.normalize(self.project(batch.dealing.gather(pool_map(maps), 2)).float(), dim=1)
         cell_queries = F.normalize(self.project_cells(maps[-1]).float(), dim=1)
         global_loss = info_nce(queries, swap_views(keys), self.queue.keys.clone(), self.params.temperature)
         found = swap_views(cell_keys).flatten(2).gather(2, matches[:, None].expand(-1, cell_keys.shape[1], -1))
@@ -57,8 +58,9 @@ class DenseCl(BackboneMethod):
             self.cell_queue.keys.clone(),
             self.params.temperature,
         )
+        dense_loss = batch.dealing.mean(dense_loss)
         self.queue.push(keys)
-        self.cell_queue.push(F.normalize(cell_keys.mean((2, 3)), dim=1))
+        self.cell_queue.push(F.normalize(batch.dealing.gather(cell_keys.mean((2, 3)), 2), dim=1))
         weight = self.params.dense_weight
         return {
             "loss": (1 - weight) * global_loss + weight * dense_loss,

@@ -65,14 +65,15 @@ class Dino(BackboneMethod):
                 momentum = rising_momentum(self.params.momentum, batch.progress)
                 self.slow_backbone.follow(self.encoder.backbone, momentum)
                 self.slow_head.follow(self.head, momentum)
-            taught, _ = self.slow_head.module(pool_map(self.slow_backbone.module(torch.cat(batch.views))))
+            slow = pool_map(self.slow_backbone.module(torch.cat(batch.views)))
+            taught, _ = self.slow_head.module(batch.dealing.gather(slow, 2))
             targets = ((taught - self.centre) / self.params.dino.teacher_temperature).softmax(1)
             if self.training and torch.isfinite(taught).all():
                 self.centre.lerp_(taught.mean(0), 1 - CENTRE_KEPT)
-        rows = pool_map(maps)
+        rows = batch.dealing.gather(pool_map(maps), 2)
         if batch.extra:
             extra = pool_map(self.encoder.backbone(torch.cat([extra.view for extra in batch.extra])))
-            rows = torch.cat([rows, extra])
+            rows = torch.cat([rows, batch.dealing.gather(extra, len(batch.extra))])
         told, embeddings = self.head(rows)
         entropy = torch.special.entr(targets).sum(1).mean() / math.log(targets.shape[1])
         return {

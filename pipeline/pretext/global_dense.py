@@ -42,14 +42,14 @@ class GlobalDense(PretextMethod):
         Returns:
             Scalars loss, global_loss, dense_loss, embedding_std.
         """
-        B = batch.views[0].shape[0]
         maps = self.encoder.backbone(torch.cat(batch.views))
         pooled = maps[-1].float().mean((2, 3))  # (2B, widths[-1])
-        first, second = self.project_image(pooled).chunk(2)
+        first, second = self.project_image(batch.dealing.gather(pooled, 2)).chunk(2)
         rows = read_shared(self.encoder.decoder(maps).float(), batch.crops, batch.places, batch.offsets)
+        rows = torch.cat(batch.dealing.gather_ragged(rows.chunk(2)))
         places_one, places_two = (self.project_place(rows) if len(rows) else rows).chunk(2)
         global_loss = nt_xent(first, second, self.temperature)
         dense_loss = nt_xent(places_one, places_two, self.temperature)
         loss = (1 - self.dense_weight) * global_loss + self.dense_weight * dense_loss
-        spread = embedding_std(first) if B > 1 else torch.ones(())
+        spread = embedding_std(first) if len(first) > 1 else torch.ones(())
         return {"loss": loss, "global_loss": global_loss, "dense_loss": dense_loss, "embedding_std": spread}

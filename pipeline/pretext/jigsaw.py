@@ -51,8 +51,9 @@ class Jigsaw(BackboneMethod):
         order = torch.from_numpy(self.orders)[labels]  # (B, 9)
         shuffled = tiles[torch.arange(B)[:, None], order].flatten(0, 1)
         pooled = pool_map(self.encoder.backbone(shuffled.contiguous(memory_format=torch.channels_last)))
-        logits = self.classify(self.project(pooled).view(B, TILES * TILE_WIDTH)).float()
-        labels = labels.to(logits.device)
+        pooled = batch.dealing.gather(pooled)
+        logits = self.classify(self.project(pooled).view(-1, TILES * TILE_WIDTH)).float()
+        labels = batch.dealing.gather(labels.to(logits.device))
         return {
             "loss": F.cross_entropy(logits, labels),
             "embedding_std": embedding_std(pooled),

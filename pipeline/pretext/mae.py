@@ -72,7 +72,8 @@ class Mae(BackboneMethod):
         placed = whole + sine_positions(side, WIDTH).to(images.device)
         painted = self.paint(self.blocks(torch.cat([entered[:, :1], placed.to(entered.dtype)], dim=1))[:, 1:])
         loss = patch_error(painted.float(), cut_patches(images, self.patch), masked)
-        return {"loss": loss, "embedding_std": embedding_std(encoded[:, 0])}
+        classes = batch.dealing.gather(encoded[:, 0], 2)
+        return {"loss": batch.dealing.mean(loss), "embedding_std": embedding_std(classes)}
 
 
 def cut_patches(images: torch.Tensor, patch: int) -> torch.Tensor:

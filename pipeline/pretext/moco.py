@@ -1,7 +1,8 @@
 """MoCo v2: a view finds the other among keys of past images, made by a slow copy (He et al. 2020, Chen et al. 2020).
 
-Both views are query and key in turn, as in MoCo v3, so that a step uses all that it encodes. Batches of one process
-need no shuffling: it keeps batch norm from telling which keys came from the same device.
+Both views are query and key in turn, as in MoCo v3, so that a step uses all that it encodes. The published shuffling of
+keys keeps batch norm from telling which of them came from the same device. Here batch norms see the whole batch, in
+one process or several, and its order means nothing to them: there is nothing to shuffle.
 
 Published: ResNet-50, projection 2048 - 2048 - 128 without batch norm, temperature 0.2, queue 65536, momentum 0.999,
 SGD 0.03 at batch 256, weight decay 1e-4, 200 to 800 epochs (preset `pretext-moco`). A queue should be much shorter
@@ -43,8 +44,8 @@ class Moco(BackboneMethod):
                 self.slow_backbone.follow(self.encoder.backbone, self.params.momentum)
                 self.slow_project.follow(self.project, self.params.momentum)
             slow = pool_map(self.slow_backbone.module(torch.cat(batch.views)))
-            keys = F.normalize(self.slow_project.module(slow).float(), dim=1)
-        queries = F.normalize(self.project(pool_map(maps)).float(), dim=1)
+            keys = F.normalize(self.slow_project.module(batch.dealing.gather(slow, 2)).float(), dim=1)
+        queries = F.normalize(self.project(batch.dealing.gather(pool_map(maps), 2)).float(), dim=1)
         loss = info_nce(queries, swap_views(keys), self.queue.keys.clone(), self.params.temperature)
         self.queue.push(keys)
         return {"loss": loss, "embedding_std": embedding_std(queries)}

@@ -45,19 +45,23 @@ class PlaceClusters(nn.Module):
         Returns:
             Scalar, and the embeddings of the places that both views show, float32 (2N, 128), of unit norm.
         """
-        rows = read_shared(maps, batch.crops, batch.places, batch.offsets)  # (2N, D)
-        if not len(rows):
-            return rows.sum(), rows.new_zeros(0, PROJECTION)
+        shown = read_shared(maps, batch.crops, batch.places, batch.offsets).chunk(2)
         pairs = [] if extra_maps is None else _read_extra(maps.detach(), extra_maps, batch)
-        parts = [*rows.chunk(2), *(part for _, *pair in pairs for part in pair)]
+        parts = batch.dealing.gather_ragged([*shown, *(part for _, *pair in pairs for part in pair)])
+        count = len(parts[0])  # N
+        if not count:
+            return torch.cat(parts[:2]).sum(), parts[0].new_zeros(0, PROJECTION)
+        # of a pair without places in common nothing is asked
+        views = [view for (view, *_), part in zip(pairs, parts[2::2], strict=True) if len(part)]
+        parts = [part for part in parts if len(part)]
         with torch.autocast(maps.device.type, enabled=False):
             embeddings = F.normalize(self.project_place(torch.cat(parts)), dim=1)
             scores = embeddings @ F.normalize(self.clusters, dim=1).T  # (2N + ..., count)
             first, second, *others = scores.split([len(part) for part in parts])
             losses = [self._loss(first, second, 1), self._loss(second, first, 0)]
-            for (view, *_), telling, told in zip(pairs, others[::2], others[1::2], strict=True):
+            for view, telling, told in zip(views, others[::2], others[1::2], strict=True):
                 losses.append(self._loss(told, telling, view))
-        shared = embeddings[: len(rows)]
+        shared = embeddings[: 2 * count]
         self._remember(shared.detach())
         return torch.stack(losses).mean(), shared
 
@@ -102,12 +106,11 @@ def prediction_loss(
 def _read_extra(
     maps: torch.Tensor, extra_maps: torch.Tensor, batch: ViewBatch
 ) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
-    """For each pair with places in common: which large view, its rows, and those of the extra view."""
+    """For each pair of a large and an extra view: which large one, its rows, and those of the extra one."""
     pairs = []
     for extra, extra_map in zip(batch.extra, extra_maps.chunk(len(batch.extra)), strict=True):
         for view, large in enumerate(maps.chunk(2)):
             crops = (batch.crops[view], extra.crop)
             telling, told = read_pair((large, extra_map), crops, extra.places, extra.offsets)
-            if len(told):
-                pairs.append((view, telling, told))
+            pairs.append((view, telling, told))
     return pairs

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pipeline.backbones.backbone import Backbone
 from pipeline.backbones.encoder import Encoder, build_encoder
 from pipeline.data.loading import shape_batches
 from pipeline.errors import InputError, TrainingError
@@ -24,8 +25,10 @@ from pipeline.runtime.interrupts import StopSignal
 from pipeline.runtime.randomness import generator
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
+from pipeline.training.dealing import Dealing
 from pipeline.training.loop import Batches, Loader, run_epochs
 from pipeline.training.sparing import heavy_modules, train_sparing
+from pipeline.training.synced_norm import synchronise
 
 COLLAPSE_AFTER = 3  # epochs; the spread of the embeddings starts small in a random network
 
@@ -40,7 +43,10 @@ class PretextTrainee:
         sizes: Sequence[tuple[int, int]],
         device: torch.device,
         quality: ViewQuality,
+        dealing: Dealing | None = None,
     ) -> None:
+        self.dealing = dealing or Dealing()
+        synchronise_networks(model, self.dealing)
         self.model: PretextMethod = model.to(device).to(memory_format=torch.channels_last)
         self.params = params
         self.sizes = sizes
@@ -60,7 +66,7 @@ class PretextTrainee:
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Cut views of every frame and compare them."""
         frames = copy_to(self.device, images).float() / 255.0
-        batch = draw_views(frames, self.params, epoch, indices, self.model.extra_views)
+        batch = draw_views(frames, self.params, epoch, indices, self.model.extra_views, self.dealing)
         with autocast(self.device, self.params.precision):
             losses: dict[str, torch.Tensor] = self.model(batch)
         return losses
@@ -105,6 +111,7 @@ def pretrain_encoder(
     stop: StopSignal,
     log: logging.Logger,
     start: Encoder | None = None,
+    dealing: Dealing | None = None,
 ) -> Encoder:
     """Train a backbone and its decoder, from random weights unless told otherwise, without labels.
 
@@ -119,6 +126,7 @@ def pretrain_encoder(
         stop: Asked after every step.
         log: Gets one line per epoch.
         start: What is trained; by default a network with random weights.
+        dealing: The processes that share the work; None for one.
 
     Returns:
         The encoder, on the CPU, in evaluation mode.
@@ -133,7 +141,7 @@ def pretrain_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed + 1)
         model = METHODS[params.method](encoder, params)
-    trainee = PretextTrainee(model, params, sizes, device, quality)
+    trainee = PretextTrainee(model, params, sizes, device, quality, dealing)
     if not trainee.epoch_batches(0):
         raise InputError(f"{len(sizes)} train images: pretext training needs two of one shape; add images")
     train = partial(
@@ -145,6 +153,18 @@ def pretrain_encoder(
         curves=curves,
         stop=stop,
         log=log,
+        dealing=trainee.dealing,
     )
-    train_sparing(train, heavy_modules(encoder), spare=checkpoints.from_start, log=log)
+    spare = checkpoints.from_start and trainee.dealing.ranks.is_alone  # one of several cannot go back alone
+    train_sparing(train, heavy_modules(encoder), spare=spare, log=log)
     return encoder.cpu().eval()
+
+
+def synchronise_networks(model: PretextMethod, dealing: Dealing) -> None:
+    """Let the networks that see images normalise over the images of all processes.
+
+    What comes after them works on gathered rows, and keeps its plain batch norms.
+    """
+    for module in model.modules():
+        if isinstance(module, (Encoder, Backbone)):
+            synchronise(module, dealing)

@@ -30,11 +30,13 @@ class Rotation(BackboneMethod):
 
     def learn(self, maps: Sequence[torch.Tensor], batch: ViewBatch) -> Losses:
         """Scalars loss, embedding_std, and top1: share of views whose turn was told."""
-        first, B = batch.views[0], len(batch.views[0])
+        first = batch.views[0]
         turned = torch.cat([torch.rot90(first, quarters, (2, 3)) for quarters in (1, 2, 3)])
         turned = turned.contiguous(memory_format=torch.channels_last)
-        upright = pool_map(maps)  # (2B, D)
-        logits = self.classify(torch.cat([upright, pool_map(self.encoder.backbone(turned))])).float()
+        upright = batch.dealing.gather(pool_map(maps), 2)  # (2B, D)
+        others = batch.dealing.gather(pool_map(self.encoder.backbone(turned)), 3)
+        B = len(upright) // 2
+        logits = self.classify(torch.cat([upright, others])).float()
         labels = torch.tensor([0, 0, 1, 2, 3], device=logits.device).repeat_interleave(B)
         weight = torch.tensor([0.5, 1.0, 1.0, 1.0], device=logits.device)
         return {

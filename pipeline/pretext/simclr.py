@@ -28,5 +28,5 @@ class SimClr(BackboneMethod):
 
     def learn(self, maps: Sequence[torch.Tensor], batch: ViewBatch) -> Losses:
         """Scalars loss, embedding_std."""
-        first, second = self.project(pool_map(maps)).chunk(2)
+        first, second = self.project(batch.dealing.gather(pool_map(maps), 2)).chunk(2)
         return {"loss": nt_xent(first, second, self.params.temperature), "embedding_std": embedding_std(first)}

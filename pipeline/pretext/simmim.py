@@ -42,7 +42,8 @@ class SimMim(PretextMethod):
         shown = torch.where(masked, self.mask_colour, images).contiguous(memory_format=torch.channels_last)
         maps = self.encoder.backbone(shown)
         painted = F.pixel_shuffle(self.paint(self.encoder.decoder(maps)), CELL).float()
-        return {"loss": masked_error(painted, images, masked), "embedding_std": embedding_std(pool_map(maps))}
+        loss = batch.dealing.mean(masked_error(painted, images, masked))  # as many are masked in each image
+        return {"loss": loss, "embedding_std": embedding_std(batch.dealing.gather(pool_map(maps), 2))}
 
 
 def draw_masks(numbers: torch.Tensor, ratio: float) -> torch.Tensor:

@@ -29,6 +29,6 @@ class SimSiam(BackboneMethod):
 
     def learn(self, maps: Sequence[torch.Tensor], batch: ViewBatch) -> Losses:
         """Scalars loss, in -1..1, and embedding_std."""
-        projected = self.project(pool_map(maps))
+        projected = self.project(batch.dealing.gather(pool_map(maps), 2))
         loss = negative_cosine(self.predict(projected), swap_views(projected))
         return {"loss": loss, "embedding_std": embedding_std(projected)}

@@ -33,7 +33,7 @@ class VicReg(BackboneMethod):
 
     def learn(self, maps: Sequence[torch.Tensor], batch: ViewBatch) -> Losses:
         """Scalars loss, its weighted terms invariance, variance and covariance, and embedding_std."""
-        first, second = self.project(pool_map(maps)).float().chunk(2)
+        first, second = self.project(batch.dealing.gather(pool_map(maps), 2)).float().chunk(2)
         with torch.autocast(first.device.type, enabled=False):
             terms = variance_terms(first, second)
         return {"loss": sum(terms.values(), first.new_zeros(())), **terms, "embedding_std": embedding_std(first)}

@@ -18,6 +18,7 @@ from pipeline.report.compare_scores import (
     floor_rows,
     judge_comparison,
     paired_difference,
+    shown_figures,
     spread_of,
     stage_table,
 )
@@ -81,7 +82,7 @@ def build_comparison(comparisons: list[Comparison], left_out: list[str], picture
         _section(comparison, collect_pictures(pictures, comparison), f"c{number}")
         for number, comparison in enumerate(comparisons)
     ]
-    context = {"sections": sections, "left_out": left_out, "reference": REFERENCE, "figures": FIGURES}
+    context = {"sections": sections, "left_out": left_out, "reference": REFERENCE}
     return page_templates().get_template("compare.html.j2").render(context)
 
 
@@ -137,6 +138,7 @@ def _section(comparison: Comparison, grid: PictureGrid, anchor: str) -> dict[str
     strips, floor_places, axis_end = draw_strips(comparison, [floors[0].miou] if floors else [])
     stages, seconds = stage_table(comparison)
     classes = class_table(comparison)
+    figures = shown_figures(comparison)
     return {
         "anchor": anchor,
         "title": f"{comparison.data}, {comparison.split}",
@@ -147,8 +149,9 @@ def _section(comparison: Comparison, grid: PictureGrid, anchor: str) -> dict[str
         "images": comparison.runs[0].find("metrics", "protocol", "images"),
         "floors": floors,
         "drawn": drawn,
+        "figures": figures,
         "spreads": [
-            [(spread_of(baseline, figure), spread_of(baseline, figure, draws=True)) for figure in FIGURES]
+            [(spread_of(baseline, figure), spread_of(baseline, figure, draws=True)) for figure in figures]
             for baseline in comparison.baselines
         ],
         "differences": [
@@ -159,7 +162,7 @@ def _section(comparison: Comparison, grid: PictureGrid, anchor: str) -> dict[str
                         paired_difference(baseline, reference, figure),
                         paired_difference(baseline, reference, figure, draws=True),
                     )
-                    for figure in FIGURES
+                    for figure in figures
                 ],
             )
             for baseline in comparison.baselines

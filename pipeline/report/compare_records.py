@@ -27,6 +27,7 @@ _COMPARED = {
     "checkpoint rule": ("protocol", "checkpoint_rule"),
     "absent classes": ("protocol", "absent_classes"),
     "classes note": ("protocol", "classes_note"),
+    "refinement": ("protocol", "refined"),
     "code": ("commit",),
 }
 
@@ -163,8 +164,10 @@ def collect_facts(runs: list[Record]) -> list[Fact]:
         found: dict[str, list[str]] = defaultdict(list)
         for run in runs:
             value = run.find(*place)
+            if value is None and name == "refinement":  # a run without it lacks a column, and shares the others
+                continue
             found["not recorded" if value is None else str(value)].append(run.name)
-        if set(found) != {"not recorded"}:
+        if set(found) - {"not recorded"}:
             facts.append(Fact(name, tuple((value, tuple(names)) for value, names in found.items())))
     return facts
 

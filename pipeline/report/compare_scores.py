@@ -18,7 +18,7 @@ class Figure:
     """A figure: its title, its place in the metrics, and that of its mean over further final clusterings."""
 
     title: str
-    place: tuple[str, str]
+    place: tuple[str, ...]
     draws: str | None
 
 
@@ -29,6 +29,7 @@ FIGURES = (
     Figure("stuff mIoU", ("stuff", "miou"), "stuff_miou_mean"),
     Figure("mIoU, many to one", ("majority", "miou"), None),
 )
+REFINED = Figure("mIoU, refined", ("refined", "all", "miou"), None)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ def figure_of(run: Record, figure: Figure, *, draws: bool = False) -> float | No
     else:
         value = run.find("metrics", *figure.place)
     return None if value is None else float(value)
+
+
+def shown_figures(comparison: Comparison) -> tuple[Figure, ...]:
+    """The columns of a comparison: `FIGURES`, and refined scores where any run has them."""
+    refined = any(figure_of(run, REFINED) is not None for run in comparison.runs)
+    return (*FIGURES, *([REFINED] * refined))
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:

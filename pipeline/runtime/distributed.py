@@ -92,6 +92,10 @@ class Ranks:
         for held in self.gather_in_turn(by_group, len(groups)):
             yield from held
 
+    def gather(self, value: T) -> list[T]:
+        """One value of each process, in their order; nothing in others than the first."""
+        return list(self.gather_in_turn([value], self.world))
+
     def broadcast(self, value: T) -> T:
         """The value of the first process; others give anything. Tensors in it must be on the CPU."""
         if self.is_alone:
@@ -104,13 +108,17 @@ class Ranks:
 
     def any(self, flag: bool) -> bool:
         """Whether a flag is set in any process."""
+        return bool(self.largest(int(flag)))
+
+    def largest(self, number: int) -> int:
+        """The largest of the numbers that the processes give; none goes on before all have given theirs."""
         if self.is_alone:
-            return flag
+            return number
         import torch
 
-        raised = torch.tensor(int(flag))
-        torch.distributed.all_reduce(raised, torch.distributed.ReduceOp.MAX)
-        return bool(raised)
+        held = torch.tensor(number)
+        torch.distributed.all_reduce(held, torch.distributed.ReduceOp.MAX)
+        return int(held)
 
 
 ALONE = Ranks()
@@ -130,8 +138,12 @@ def read_ranks() -> Ranks:
 
 
 @contextlib.contextmanager
-def joined(ranks: Ranks) -> Iterator[None]:
-    """Be connected with the other processes by gloo: what they exchange are results on the CPU.
+def joined(ranks: Ranks, device: str) -> Iterator[None]:
+    """Be connected with the other processes: by gloo for what lies on the CPU, by NCCL for what lies on CUDA devices.
+
+    Args:
+        ranks: The place of this process.
+        device: `run.device`.
 
     Raises:
         LostProcessError: In the block another process ended, or did not answer for an hour.
@@ -139,10 +151,13 @@ def joined(ranks: Ranks) -> Iterator[None]:
     if ranks.is_alone:
         yield
         return
+    import torch
     from torch import distributed
 
+    on_cuda = device != "cpu" and torch.cuda.is_available() and distributed.is_nccl_available()
     try:
-        distributed.init_process_group("gloo", timeout=TIMEOUT)
+        # NCCL connects the devices when they first exchange something, and so not in stages that never do
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=TIMEOUT)
         yield
     except RuntimeError as error:
         if isinstance(error, distributed.DistError) or any(sign in str(error) for sign in LOSS):

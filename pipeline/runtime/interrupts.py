@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from pipeline.runtime.distributed import Ranks
+
 
 class Interrupted(BaseException):
     """The user or the system asked the stage to stop; what it finished is kept and the next run goes on from there."""
@@ -32,10 +34,21 @@ class StopSignal:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._receive)
 
+    def release(self) -> None:
+        """Let both signals end the process, as they do by default: nothing is left to be kept."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_DFL)
+
     @property
     def requested(self) -> bool:
         """Whether a signal waits for the next safe point."""
         return self._pending is not None
+
+    def share(self, ranks: Ranks) -> bool:
+        """Whether a signal waits in any of several processes, which then waits in all; they must ask together."""
+        if signum := ranks.largest(self._pending or 0):
+            self._pending = signum
+        return bool(signum)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

@@ -119,7 +119,7 @@ def run_stage(
             return
         if not (shared or ranks.is_alone):
             raise ParamsError(f"stage {name} runs in one process; start it without torchrun")
-        with joined(ranks):
+        with joined(ranks, params.run.device):
             stop.install()
             if not ranks.is_first:
                 with tempfile.TemporaryDirectory(prefix="fs4-") as folder:
@@ -152,6 +152,9 @@ def run_stage(
     except Interrupted as interrupted:
         log.error("stopped by %s; run again to go on from what is finished", interrupted)
         raise SystemExit(interrupted.exit_code) from None
+    finally:
+        if not ranks.is_alone:
+            stop.release()  # what supervises the processes ends those that take long to go
     counts = ", ".join(f"{key} {value}" for key, value in stage.counts.items())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform != "darwin" else 1e9)
     log.info("done: %s; %.1f s, peak memory %.2f GB", counts or out, time.monotonic() - started, peak)

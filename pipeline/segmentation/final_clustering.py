@@ -15,6 +15,7 @@ from pipeline.data.loading import shape_batches
 from pipeline.data.views import normalise
 from pipeline.params import TrainParams
 from pipeline.runtime.device import autocast, copy_to
+from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.randomness import generator
 from pipeline.segmentation.guidance import PyramidGuidance
 from pipeline.segmentation.labelled_sample import LabelledSample
@@ -51,8 +52,11 @@ def cluster_finally(
     sizes: Sequence[tuple[int, int]],
     load: Loader,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> FinalClustering:
     """Cluster the train frames as they are, in evaluation mode, and give the segmenter the best prototypes.
+
+    Several processes share the passes over the frames, batch by batch; the first one clusters.
 
     Each draw takes pixels of its own and the best of several restarts. The best draw has the lowest inertia on held
     pixels that are the same for all draws.
@@ -61,9 +65,24 @@ def cluster_finally(
         TrainingError: Some embeddings are not finite.
     """
     segmenter.to(device).to(memory_format=torch.channels_last).eval()
-    clustering, seed = params.clustering, params.seed
+    clustering = params.clustering
     purposes = [f"final pixels {draw}" for draw in range(clustering.final_draws)]
-    *samples, held = _sample_frames(segmenter, params, guidance, [*purposes, "held pixels"], sizes, load, device)
+    collected = _sample_frames(segmenter, params, guidance, [*purposes, "held pixels"], sizes, load, device, ranks)
+    compared = clustering.fine_clusters and clustering.merge == "view_confusion"
+    spots = _sample_spots(segmenter, params, sizes, load, device, ranks) if compared else None
+    found = ranks.broadcast(_cluster_samples(params, collected, spots) if ranks.is_first else None)
+    assert found is not None
+    best = found.statistics["draw"]
+    segmenter.prototypes.copy_(torch.from_numpy(found.prototypes[best]))
+    segmenter.groups.copy_(torch.from_numpy(found.groups[best]))
+    return found
+
+
+def _cluster_samples(
+    params: TrainParams, collected: Sequence[LabelledSample], spots: tuple[np.ndarray, np.ndarray] | None
+) -> FinalClustering:
+    clustering, seed = params.clustering, params.seed
+    *samples, held = (sample.points() for sample in collected)
     check_finite(held, "final clustering")
     fits = [
         fit_prototypes(
@@ -77,9 +96,7 @@ def cluster_finally(
     ]
     held_inertia = [float(assign(held, fit.centroids, spherical=False).distance.sum(dtype=np.float64)) for fit in fits]
     best = int(np.argmin(held_inertia))
-    groups = _group_draws(segmenter, params, fits, sizes, load, device)
-    segmenter.prototypes.copy_(torch.from_numpy(fits[best].centroids))
-    segmenter.groups.copy_(torch.from_numpy(groups[best]))
+    groups = _group_draws(params, fits, spots)
     statistics = {
         "pixels_fitted": len(samples[best]),
         "inertia": fits[best].inertia,
@@ -108,40 +125,37 @@ def _sample_frames(
     sizes: Sequence[tuple[int, int]],
     load: Loader,
     device: torch.device,
-) -> list[np.ndarray]:
-    """One pass over the train frames; for each purpose the pixels that were drawn for it, float32 (N, D)."""
+    ranks: Ranks,
+) -> list[LabelledSample]:
+    """One pass over the train frames; for each purpose the pixels that were drawn for it."""
     samples = [
         LabelledSample(params, len(sizes), guidance.pixel_label_counts, purpose, params.epochs) for purpose in purposes
     ]
     with torch.no_grad():
-        for indices, images in load(shape_batches(sizes, params.batch_size, None)):
+        for indices, images in load(ranks.own(shape_batches(sizes, params.batch_size, None))):
             with autocast(device, params.precision):
                 embedding = segmenter.embed(normalise(copy_to(device, images)))
             size = (embedding.shape[2], embedding.shape[3])
             of_cells = guidance.pixel_labels(indices, whole_frames(len(indices)), size)
             for sample in samples:
                 sample.add(indices, embedding, of_cells)
-    return [sample.points() for sample in samples]
+    for sample in samples:
+        sample.merge(ranks)
+    return samples
 
 
 def _group_draws(
-    segmenter: Segmenter,
-    params: TrainParams,
-    fits: Sequence[KMeans],
-    sizes: Sequence[tuple[int, int]],
-    load: Loader,
-    device: torch.device,
+    params: TrainParams, fits: Sequence[KMeans], spots: tuple[np.ndarray, np.ndarray] | None
 ) -> np.ndarray:
     """Which cluster each prototype belongs to, int64 (R, K')."""
     if not params.clustering.fine_clusters:
         return np.tile(np.arange(params.k, dtype=np.int64), (len(fits), 1))
-    if params.clustering.merge == "ward":
+    if spots is None:
         return np.stack([ward_groups(fit.centroids, fit.sizes, params.k) for fit in fits])
-    first, second = _sample_spots(segmenter, params, sizes, load, device)
     return np.stack(
         [
             confusion_groups(
-                count_confusion(fit.centroids, first, second),
+                count_confusion(fit.centroids, *spots),
                 params.k,
                 int(generator(params.seed, "final merging", draw).integers(2**31)),
             )
@@ -156,19 +170,24 @@ def _sample_spots(
     sizes: Sequence[tuple[int, int]],
     load: Loader,
     device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of the same spots in two random views, float32 (N, D) each."""
+    ranks: Ranks,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Embeddings of the same spots in two random views, float32 (N, D) each; None in processes that only help."""
     rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for epoch in range(params.epochs, params.epochs + CONFUSION_PASSES):
         samples = [
             PixelSample(len(sizes), params.k, params.clustering, params.seed, "final spots", epoch) for _ in rows
         ]
         with torch.no_grad():
-            for indices, images in load(shape_batches(sizes, params.batch_size, None)):
+            for indices, images in load(ranks.own(shape_batches(sizes, params.batch_size, None))):
                 views = make_views(images, indices, epoch, params, device)
                 embedded = embed_views(segmenter, views, params.precision)
                 for sample, embedding in zip(samples, embedded.pixels(), strict=True):
                     sample.add(indices, embedding)
         for collected, sample in zip(rows, samples, strict=True):
-            collected.append(sample.points())
+            sample.merge(ranks)
+            if ranks.is_first:
+                collected.append(sample.points())
+    if not ranks.is_first:
+        return None
     return np.concatenate(rows[0]), np.concatenate(rows[1])

@@ -13,12 +13,14 @@ from torch import nn
 from pipeline.data.views import Geometric
 from pipeline.features.pooling import pool_cells
 from pipeline.params import PggParams, PyramidLossParams
+from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.randomness import generator
 from pipeline.segmentation.cell_contrast import cell_contrast_loss
 from pipeline.segmentation.losses import pyramid_loss
 from pipeline.segmentation.model import PyramidHead
 from pipeline.segmentation.regrouping import group_cells, pool_embeddings, rename_labels
 from pipeline.segmentation.view_cells import pixel_labels
+from pipeline.training.dealing import Dealing
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,24 @@ class PyramidGuidance(nn.Module):
         """Labels K_l of each level, if pixels are given the labels of their cells; else empty."""
         return [level.k for level in self.levels] if {"prior", "strata"} & set(self.params.use) else []
 
-    def loss(self, whole: torch.Tensor, indices: list[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(
+        self, whole: torch.Tensor, indices: list[int], dealing: Dealing | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Classification and contrast of the cells of a batch, averaged over the levels.
 
         Args:
             whole: float32 (B, D, h, w), embeddings of whole frames.
             indices: The images' indices.
+            dealing: The processes that share the batch, of which these are one's own images; None for one process.
 
         Returns:
             Scalar, and for each level the share of cells told right, and of cells whose nearest cell has their label.
         """
         losses, told = [], {}
+        dealing = dealing or Dealing()
+        indices = dealing.gather(torch.tensor(indices)).tolist()
         for position, level in enumerate(self.levels):
-            cells = pool_cells(whole, level.cells).flatten(0, 1)
+            cells = dealing.gather(pool_cells(whole, level.cells)).flatten(0, 1)
             labels = level.labels[indices].flatten().to(whole.device)
             margins = level.margins[indices].flatten().to(whole.device)
             terms = []
@@ -120,6 +127,9 @@ class PyramidGuidance(nn.Module):
         embed: Callable[[torch.Tensor], torch.Tensor],
         grouping: PggParams,
         draw: tuple[int, int],
+        *,
+        ranks: Ranks = ALONE,
+        total: int = 0,
     ) -> None:
         """Make the labels of all levels anew from the segmenter's embedding; they keep the names of the old ones.
 
@@ -128,9 +138,13 @@ class PyramidGuidance(nn.Module):
             embed: The images to float32 (B, D, h, w), in evaluation mode.
             grouping: Group `pgg`, of which `k` is passed over: each level keeps its K_l.
             draw: Seed and epoch, from which the randomness is derived.
+            ranks: The processes; see `pool_embeddings`. The first one makes the labels of all.
+            total: See there.
         """
-        pooled = pool_embeddings(batches, embed, [level.cells for level in self.levels], len(self.levels[0].labels))
-        for position, (level, vectors) in enumerate(zip(self.levels, pooled, strict=True)):
+        cells, images = [level.cells for level in self.levels], len(self.levels[0].labels)
+        pooled = pool_embeddings(batches, embed, cells, images, ranks=ranks, total=total)
+        # `pooled` is empty in processes that only help
+        for position, (level, vectors) in enumerate(zip(self.levels, pooled, strict=ranks.is_first)):
             seed = int(generator(draw[0], "regroup", draw[1], level.cells).integers(2**31))
             old = level.labels.numpy()
             found, margins = group_cells(vectors, level.k, grouping, seed)
@@ -140,6 +154,7 @@ class PyramidGuidance(nn.Module):
             self.levels[position] = replace(
                 level, labels=torch.from_numpy(labels), margins=torch.from_numpy(margins), min_margin=threshold
             )
+        self.levels, self.changed = ranks.broadcast((self.levels, self.changed))
 
     def renew_heads(self, seed: int) -> None:
         """Draw the heads' weights again, in place, so that an optimiser keeps its hold on them."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.params import TrainParams
+from pipeline.runtime.distributed import Ranks
 from pipeline.segmentation.pixel_clustering import PixelSample
 from pipeline.segmentation.strata import StratifiedSample
 
@@ -48,6 +49,10 @@ class LabelledSample:
             self.sample.add(indices, embedding, labels[-1])
         else:
             self.sample.add(indices, embedding)
+
+    def merge(self, ranks: Ranks) -> None:
+        """Bring what several processes took to the first of them; in the others nothing is left."""
+        self.sample.merge(ranks)
 
     def points(self) -> np.ndarray:
         """The embeddings, float32 (n, D), in the order of the images' indices."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from pipeline.training.dealing import Dealing
 
 NEVER = -1e9  # below any score of unit embeddings, and finite, so that enlarging it bilinearly gives no NaN
 ClusterWeights = Literal["uniform", "inverse_sqrt", "proportional"]
@@ -59,6 +62,7 @@ def pixel_loss(
     temperature: float,
     weights: torch.Tensor | None,
     groups: torch.Tensor | None = None,
+    dealing: Dealing | None = None,
 ) -> torch.Tensor:
     """Cross-entropy of the similarities to frozen prototypes (Cho et al. 2021, eq. 4-5).
 
@@ -71,15 +75,21 @@ def pixel_loss(
         temperature: Divides the similarities.
         weights: float32 (K,), or None for equal ones.
         groups: int64 (F,), the cluster in 0..K-1 of each fine prototype.
+        dealing: The processes that share the batch, of which these are one's own images; None for one process.
 
     Returns:
-        Scalar.
+        Scalar, the mean over the whole batch.
     """
     logits = F.conv2d(embedding, prototypes[:, :, None, None]) / temperature
     if groups is not None:
         members = [logits[:, groups == group].logsumexp(1) for group in range(int(groups.max()) + 1)]
         logits = torch.stack(members, dim=1)  # (B, K, h, w)
-    return F.cross_entropy(logits, labels, weight=weights)
+    if dealing is None or not dealing.is_shared:
+        return F.cross_entropy(logits, labels, weight=weights)
+    summed = F.cross_entropy(logits, labels, weight=weights, reduction="sum")
+    counted = logits.new_tensor(labels.numel()) if weights is None else weights[labels].sum()
+    summed, counted = dealing.total(torch.stack([summed, counted]))
+    return summed / counted
 
 
 def cluster_weights(sizes: torch.Tensor, kind: ClusterWeights) -> torch.Tensor | None:

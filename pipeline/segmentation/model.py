@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.backbones.encoder import Encoder, build_encoder, load_weights, save_weights
+from pipeline.backbones.encoder import NO_NETWORK, Encoder, build_encoder, check_sizes, load_weights, save_weights
 from pipeline.errors import InputError
 from pipeline.params import CaeParams, PyramidLossParams
 from pipeline.runtime.artifacts import Artifact, write_json
@@ -144,8 +144,11 @@ def load_segmenter(artifact: Artifact) -> Segmenter:
         InputError: The files are damaged, or the weights do not fit the architecture.
     """
     try:
-        segmenter = build_segmenter(**artifact.json("segmenter.json")["architecture"])
-    except (KeyError, TypeError, ValueError) as error:
+        architecture = artifact.json("segmenter.json")["architecture"]
+        check_sizes(architecture)
+        check_sizes(architecture["encoder"])
+        segmenter = build_segmenter(**architecture)
+    except NO_NETWORK as error:
         raise InputError(f"{artifact.path}: segmenter.json describes no network ({error!r}); run `dvc repro`") from None
     load_weights(segmenter, artifact.file("weights.safetensors"))
     return segmenter.eval()

@@ -9,6 +9,7 @@ import torch
 from pipeline.clustering.agreement import normalised_mutual_information, relative_entropy
 from pipeline.errors import TrainingError
 from pipeline.params import TrainParams
+from pipeline.training.dealing import Dealing
 
 ADVICE = "lower train.learning_rate, raise train.pgg.weight, or give fewer train.k"
 
@@ -53,9 +54,9 @@ class ClusterMonitors:
             self.values["nmi"] = normalised_mutual_information(self.probe.numpy(), probe.numpy())
         self.probe = probe
 
-    def count(self, labels: torch.Tensor) -> None:
-        """Count assigned pixels, int64 of any shape."""
-        self.histogram += torch.bincount(labels.flatten(), minlength=self.params.k)
+    def count(self, labels: torch.Tensor, dealing: Dealing) -> None:
+        """Count assigned pixels, int64 of any shape, of this process and of those that share the batch with it."""
+        self.histogram += dealing.total(torch.bincount(labels.flatten(), minlength=self.params.k))
 
     def check_clusters(self, epoch: int) -> dict[str, float]:
         """What the epoch made of the clusters; nothing where no pixel was assigned.

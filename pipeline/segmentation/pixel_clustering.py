@@ -10,6 +10,7 @@ import torch
 from pipeline.clustering.kmeans import KMeans, fit_kmeans
 from pipeline.errors import TrainingError
 from pipeline.params import PixelClusteringParams
+from pipeline.runtime.distributed import Ranks
 from pipeline.runtime.randomness import generator
 
 
@@ -45,6 +46,10 @@ class PixelSample:
         index = torch.from_numpy(places).to(embedding.device)[:, None].expand(B, D, count)
         picked = embedding.detach().flatten(2).gather(2, index).transpose(1, 2)  # (B, count, D)
         self.rows.extend(zip(indices, picked.float().cpu().numpy(), strict=True))
+
+    def merge(self, ranks: Ranks) -> None:
+        """Bring what several processes took to the first of them; in the others nothing is left."""
+        self.rows = [row for taken in ranks.gather(self.rows) for row in taken]
 
     def points(self) -> np.ndarray:
         """All rows, float32 (N, D), in the order of the images' indices."""

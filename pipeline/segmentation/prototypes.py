@@ -17,6 +17,7 @@ from pipeline.segmentation.labelled_sample import LabelledSample
 from pipeline.segmentation.losses import cluster_weights, pixel_loss, prototype_logits
 from pipeline.segmentation.merging import confusion_groups, count_confusion, ward_groups
 from pipeline.segmentation.pixel_clustering import check_finite, fit_prototypes
+from pipeline.training.dealing import Dealing
 
 
 class EpochPrototypes:
@@ -28,6 +29,7 @@ class EpochPrototypes:
         channels: D.
         device: Where they are used.
         label_counts: Pyramid labels K_l of each level, if pixels are given the labels of their cells.
+        dealing: The processes that share the batches; None for one.
 
     Attributes:
         centroids: float32 (V, K', D), one set per view; K' is K unless fine clusters are merged.
@@ -43,7 +45,9 @@ class EpochPrototypes:
         channels: int,
         device: torch.device,
         label_counts: Sequence[int] = (),
+        dealing: Dealing | None = None,
     ) -> None:
+        self.dealing = dealing or Dealing()
         self.params, self.images, self.device, self.label_counts = params, images, device, label_counts
         self.merged = params.clustering.fine_clusters > 0
         self.count = params.clustering.fine_clusters or params.k
@@ -66,7 +70,8 @@ class EpochPrototypes:
                 level the pyramid labels of the pixels' cells, int64 (B, h, w), if they are used.
 
         Returns:
-            The pixels of the first view that were fitted, float32 (N, D).
+            The pixels of the first view that were fitted, float32 (N, D); of several processes only in the first,
+            which makes the prototypes of all.
 
         Raises:
             TrainingError: Some embeddings are not finite.
@@ -75,9 +80,21 @@ class EpochPrototypes:
         compared = self.merged and self.params.clustering.merge == "view_confusion"
         spots = [self._sample("spots", epoch) for _ in range(self.views)] if compared else []
         for indices, embeddings, labels in embedded:
+            if not self.dealing.counts_here:
+                continue
             for collected in (samples, spots) if compared else (samples,):
                 for sample, embedding in zip(collected, embeddings, strict=True):
                     sample.add(indices, embedding, labels)
+        for sample in (*samples, *spots):
+            sample.merge(self.dealing.ranks)
+        found = self._fit_samples(epoch, samples, spots) if self.dealing.ranks.is_first else np.empty((0, 0))
+        if not self.dealing.ranks.is_alone:
+            self.load_state_dict(self.dealing.ranks.broadcast(_to_cpu(self.state_dict())))
+        return found
+
+    def _fit_samples(
+        self, epoch: int, samples: Sequence[LabelledSample], spots: Sequence[LabelledSample]
+    ) -> np.ndarray:
         points, pairs = [sample.points() for sample in samples], [sample.points() for sample in spots]
         check_finite(np.stack(points), f"epoch {epoch + 1}")
         for view, rows in enumerate(points):
@@ -103,7 +120,7 @@ class EpochPrototypes:
             # scaled by the temperature, so that a balanced assignment sees the scores in their usual range
             strength = self.params.temperature * self.params.pgg.prior_strength
             scores = scores + strength * self.priors[view].log_prior([labels.to(scores.device) for labels in of_cells])
-        labels = choose_labels(scores, self.params.assignment)
+        labels = choose_labels(scores, self.params.assignment, self.dealing)
         return self.groups[view][labels] if self.merged else labels
 
     def loss(self, embedding: torch.Tensor, view: int, labels: torch.Tensor) -> torch.Tensor:
@@ -115,6 +132,7 @@ class EpochPrototypes:
             temperature=self.params.temperature,
             weights=cluster_weights(self.sizes[view].to(self.device), self.params.cluster_weights),
             groups=self.groups[view] if self.merged else None,
+            dealing=self.dealing,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -175,3 +193,7 @@ class EpochPrototypes:
         confusion = count_confusion(centroids, *pairs)
         seed = int(generator(self.params.seed, "merging", epoch, view).integers(2**31))
         return confusion_groups(confusion, self.params.k, seed)
+
+
+def _to_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in state.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from pipeline.clustering.sampling import sample_rows
 from pipeline.features.pooling import pool_cells
 from pipeline.features.standardising import Moments, Standardiser
 from pipeline.params import PggParams
+from pipeline.runtime.distributed import ALONE, Ranks
 
 NO_LABEL = -1
 
@@ -21,6 +22,9 @@ def pool_embeddings(
     embed: Callable[[torch.Tensor], torch.Tensor],
     levels: Sequence[int],
     images: int,
+    *,
+    ranks: Ranks = ALONE,
+    total: int = 0,
 ) -> list[np.ndarray]:
     """Average the embeddings of all images over the cells of each level.
 
@@ -28,21 +32,29 @@ def pool_embeddings(
     trains. All cells are held in memory, images x cells x D x 4 bytes.
 
     Args:
-        batches: Indices and uint8 images (B, 3, h, w), each of the images once.
+        batches: Indices and uint8 images (B, 3, h, w), each of the images once; of several processes the own ones of
+            `total` batches.
         embed: uint8 images to float32 (B, D, h', w').
         levels: Cells a side of each level.
         images: Number of images N.
+        ranks: The processes.
+        total: Number of batches of all processes; one process need not say it.
 
     Returns:
-        For each level float32 (N, cells^2, D).
+        For each level float32 (N, cells^2, D); nothing in processes that only help.
     """
+
+    def pool_own() -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        for indices, frames in batches:
+            embedding = embed(frames)
+            yield indices, [pool_cells(embedding, cells).cpu().numpy() for cells in levels]
+
     pooled: list[np.ndarray] = []
-    for indices, frames in batches:
-        embedding = embed(frames)
+    for indices, found in ranks.gather_in_turn(pool_own(), total):
         if not pooled:
-            pooled = [np.zeros((images, cells * cells, embedding.shape[1]), np.float32) for cells in levels]
-        for vectors, cells in zip(pooled, levels, strict=True):
-            vectors[indices] = pool_cells(embedding, cells).cpu().numpy()
+            pooled = [np.zeros((images, *of_level.shape[1:]), np.float32) for of_level in found]
+        for vectors, of_level in zip(pooled, found, strict=True):
+            vectors[indices] = of_level
     return pooled
 
 

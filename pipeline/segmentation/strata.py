@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 
+from pipeline.runtime.distributed import Ranks
 from pipeline.runtime.randomness import generator
 
 
@@ -52,6 +53,17 @@ class StratifiedSample:
         rows = np.concatenate([self.rows.reshape(-1, D), picked.float().cpu().numpy()])
         kept = self._smallest(keys)
         self.keys, self.rows = keys[kept], rows[kept]
+
+    def merge(self, ranks: Ranks) -> None:
+        """Bring what several processes took to the first of them; in the others nothing is left."""
+        if ranks.is_alone:
+            return
+        taken = [(keys, rows) for keys, rows in ranks.gather((self.keys, self.rows)) if len(keys)]
+        self.keys, self.rows = np.empty((0, 4)), np.empty((0, 0), np.float32)
+        if taken:
+            keys, rows = (np.concatenate(parts) for parts in zip(*taken, strict=True))
+            kept = self._smallest(keys)
+            self.keys, self.rows = keys[kept], rows[kept]
 
     def points(self) -> np.ndarray:
         """All rows, float32 (N, D), in the order of the images' indices and their pixels."""

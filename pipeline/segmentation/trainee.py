@@ -22,7 +22,9 @@ from pipeline.segmentation.monitors import ClusterMonitors
 from pipeline.segmentation.prototypes import EpochPrototypes
 from pipeline.segmentation.teacher import Teacher
 from pipeline.segmentation.two_views import Views, embed_views, make_views, view_distance
+from pipeline.training.dealing import Dealing
 from pipeline.training.loop import Batches, Loader
+from pipeline.training.synced_norm import synchronise
 
 PROBE_IMAGES = 64  # images on which consecutive epochs are compared
 
@@ -50,7 +52,9 @@ class SegmenterTrainee:
         sizes: Sequence[tuple[int, int]],
         load: Loader,
         device: torch.device,
+        dealing: Dealing | None = None,
     ) -> None:
+        self.dealing = dealing or Dealing()
         self.segmenter = segmenter.to(device).to(memory_format=torch.channels_last)
         self.params, self.sizes, self.load, self.device = params, sizes, load, device
         self.grouping = grouping
@@ -58,12 +62,16 @@ class SegmenterTrainee:
         self.start = copy.deepcopy(segmenter.state_dict()) if restarts else {}
         channels = segmenter.encoder.architecture["channels"]
         self.guidance = PyramidGuidance(pyramid, channels, params.pgg, params.seed + 1).to(device)
-        self.prototypes = EpochPrototypes(params, len(sizes), channels, device, self.guidance.pixel_label_counts)
+        self.prototypes = EpochPrototypes(
+            params, len(sizes), channels, device, self.guidance.pixel_label_counts, self.dealing
+        )
         self.monitors = ClusterMonitors(params, device)
         freeze(self.segmenter, params.trained)
         momentum = params.assignment.teacher_momentum
         self.teacher = Teacher(self.segmenter, momentum) if momentum else None
         self.result = self.teacher.segmenter if self.teacher else self.segmenter
+        for network in {self.segmenter, self.result}:
+            synchronise(network, self.dealing)
         body = [weight for weight in segmenter.encoder.parameters() if weight.requires_grad]
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             [
@@ -90,7 +98,9 @@ class SegmenterTrainee:
         self._set_training()
         with torch.no_grad():
             points = self.prototypes.fit(epoch, self._embedded(epoch))
-        self.monitors.begin_epoch(epoch, effective_rank(points), self._probe_labels())
+        ranks = self.dealing.ranks
+        rank = ranks.broadcast(effective_rank(points) if ranks.is_first else 0.0)
+        self.monitors.begin_epoch(epoch, rank, self._probe_labels())
 
     def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Pixel loss within and across views, and the pyramid loss on view 2 before its geometric transform."""
@@ -104,11 +114,11 @@ class SegmenterTrainee:
             pixels = embedded.pixels()[: self.prototypes.views]
             total = losses["pixel_loss"] = self._pixel_loss(pixels, self._labels(indices, views, pixels))
             if self.params.mse_weight:
-                losses["mse_loss"] = view_distance(*pixels)
+                losses["mse_loss"] = self.dealing.mean(view_distance(*pixels))
                 total = total + self.params.mse_weight * losses["mse_loss"]
         if guided:
             assert embedded.whole is not None
-            guidance, told = self.guidance.loss(embedded.whole, indices)
+            guidance, told = self.guidance.loss(embedded.whole, indices, self.dealing)
             losses |= {"pgg_loss": guidance, **told}
             total = total + self.params.pgg.weight * guidance
         return {"loss": total, **losses}
@@ -162,9 +172,12 @@ class SegmenterTrainee:
                 return self.result.embed(normalise(copy_to(self.device, images)))
 
         self.result.eval()
+        ranks = self.dealing.ranks
         with torch.no_grad():
-            batches = self.load(shape_batches(self.sizes, self.params.batch_size, None))
-            self.guidance.regroup(batches, embed, self.grouping, (self.params.seed, epoch))
+            batches = shape_batches(self.sizes, self.params.batch_size, None)
+            draw = (self.params.seed, epoch)
+            own = self.load(ranks.own(batches))
+            self.guidance.regroup(own, embed, self.grouping, draw, ranks=ranks, total=len(batches))
 
     def _start_round(self, index: int) -> None:
         self.guidance.renew_heads(int(generator(self.params.seed, "heads", index).integers(2**31)))
@@ -176,7 +189,8 @@ class SegmenterTrainee:
 
     def _embedded(self, epoch: int) -> Iterator[tuple[list[int], Sequence[torch.Tensor], Sequence[torch.Tensor]]]:
         """The train images in order, with the embeddings of their views and the pyramid labels of their pixels."""
-        for indices, images in self.load(shape_batches(self.sizes, self.params.batch_size, None)):
+        batches = shape_batches(self.sizes, self.params.batch_size, None)
+        for indices, images in self.dealing.deal(batches, self.load):
             views = make_views(images, indices, epoch, self.params, self.device, second=not self.params.one_view)
             pixels = embed_views(self.result, views, self.params.precision).pixels()
             yield indices, pixels, self._of_cells(indices, views, pixels)
@@ -194,7 +208,7 @@ class SegmenterTrainee:
         of_cells = self._of_cells(indices, views, pixels)
         labels = [self.prototypes.assign(embedding.detach(), view, of_cells) for view, embedding in enumerate(pixels)]
         for assigned in labels:
-            self.monitors.count(assigned)
+            self.monitors.count(assigned, self.dealing)
         return labels
 
     def _pixel_loss(self, pixels: Sequence[torch.Tensor], labels: Sequence[torch.Tensor]) -> torch.Tensor:

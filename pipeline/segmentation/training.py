@@ -21,6 +21,7 @@ from pipeline.segmentation.model import Segmenter, build_segmenter
 from pipeline.segmentation.trainee import SegmenterTrainee
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
+from pipeline.training.dealing import Dealing
 from pipeline.training.loop import Loader, run_epochs
 from pipeline.training.sparing import heavy_modules, train_sparing
 
@@ -38,6 +39,7 @@ def train_segmenter(
     curves: Curves,
     stop: StopSignal,
     log: logging.Logger,
+    dealing: Dealing | None = None,
 ) -> tuple[Segmenter, FinalClustering]:
     """Train, then cluster the train set once more for the final prototypes.
 
@@ -53,6 +55,7 @@ def train_segmenter(
         curves: Gets one row per epoch.
         stop: Asked after every step.
         log: Gets one line per epoch.
+        dealing: The processes that share the work, all of which get the result; None for one.
 
     Returns:
         The segmenter on the CPU in evaluation mode, and the final clustering.
@@ -70,8 +73,9 @@ def train_segmenter(
         seed=params.seed,
     )
     trainee = SegmenterTrainee(
-        segmenter, params, pyramid=pyramid, grouping=grouping, sizes=sizes, load=load, device=device
+        segmenter, params, pyramid=pyramid, grouping=grouping, sizes=sizes, load=load, device=device, dealing=dealing
     )
+    dealing = trainee.dealing
     train = partial(
         run_epochs,
         trainee,
@@ -81,11 +85,13 @@ def train_segmenter(
         curves=curves,
         stop=stop,
         log=log,
+        dealing=dealing,
     )
     heavy = [*heavy_modules(segmenter.encoder), segmenter.embedding]
-    train_sparing(train, heavy, spare=checkpoints.from_start, log=log)
+    spare = checkpoints.from_start and dealing.ranks.is_alone  # one of several cannot go back alone
+    train_sparing(train, heavy, spare=spare, log=log)
     clustering = cluster_finally(
-        trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device
+        trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device, ranks=dealing.ranks
     )
     return trainee.result.cpu().eval(), clustering
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from pipeline.clustering import sharded
+from pipeline.clustering import file_points, sharded
+from pipeline.clustering.file_points import FilePoints
 from pipeline.clustering.kmeans import KMeans, assign, fit_kmeans
-from pipeline.clustering.sharded import STATE, FilePoints, fit_sharded
+from pipeline.clustering.sharded import STATE, fit_sharded
 
 K, D = 6, 16
 
@@ -39,7 +40,7 @@ def fit(
 
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharded, "CHUNK", 300)
+    monkeypatch.setattr(file_points, "CHUNK", 300)
 
 
 def test_points_come_back_by_number_and_in_chunks(tmp_path: Path) -> None:

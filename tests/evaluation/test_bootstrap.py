@@ -16,8 +16,8 @@ def random_images(images=12, classes=3, k=5):
 
 def collect(matrices):
     counts = ImageCounts(matrices.shape[1])
-    for matrix in matrices:
-        counts.add(matrix)
+    for number, matrix in enumerate(matrices):
+        counts.add(matrix, image=str(number))
     return counts
 
 
@@ -31,10 +31,24 @@ def test_the_kept_entries_sum_to_the_matrix_of_the_split():
 
 def test_columns_may_be_any_ids():
     counts = ImageCounts(2)
-    counts.add(np.array([[4, 0], [1, 2]]), np.array([7, 300]))
-    counts.add(np.array([[5], [0]]), np.array([9]))
+    counts.add(np.array([[4, 0], [1, 2]]), np.array([7, 300]), image="a")
+    counts.add(np.array([[5], [0]]), np.array([9]), image="b")
 
     assert counts.total([7, 9, 300]).tolist() == [[4, 5, 0], [1, 0, 2]]
+
+
+def test_tiles_of_an_image_are_drawn_together():
+    matrices = random_images(12)
+    whole, tiles = matrices.reshape(4, 3, *matrices.shape[1:]).sum(axis=1), ImageCounts(3)
+    for number, matrix in enumerate(matrices):
+        tiles.add(matrix, image=f"{number // 3}.tif")
+
+    assert len(tiles) == 4
+    np.testing.assert_array_equal(tiles.total(range(5)), matrices.sum(axis=0))
+    assignment = hungarian(matrices.sum(axis=0))
+    expected = collect(whole).reduce(assignment, range(5))
+    np.testing.assert_array_equal(tiles.reduce(assignment, range(5)), expected)
+    assert bootstrap_intervals(expected, 0)["images"] == 4
 
 
 def test_an_image_is_reduced_to_hits_truth_and_predictions():

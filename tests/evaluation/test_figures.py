@@ -15,8 +15,8 @@ MATRICES = [np.array([[9, 1, 0], [0, 8, 2], [1, 0, 5]]), np.array([[2, 6, 0], [1
 
 def figures_of(matrices, classes=CLASSES, seed=0):
     images = ImageCounts(3)
-    for matrix in matrices:
-        images.add(matrix)
+    for number, matrix in enumerate(matrices):
+        images.add(matrix, image=str(number))
     total = images.total(range(3))
     return split_figures(
         images, range(3), assignment=hungarian(total), many_to_one=majority(total), classes=classes, seed=seed

@@ -55,8 +55,8 @@ def draw_images(seed, k, count=4):
 
 def figures_of(images, k, rule="hungarian"):
     counts = ImageCounts(3)
-    for truth, clusters in images:
-        counts.add(confusion_matrix(truth, clusters, classes=3, k=k, ignore_index=255))
+    for number, (truth, clusters) in enumerate(images):
+        counts.add(confusion_matrix(truth, clusters, classes=3, k=k, ignore_index=255), image=str(number))
     matrix = counts.total(range(k))
     return split_figures(
         counts,
@@ -191,8 +191,8 @@ def test_10_mean_accuracy_divides_by_the_ground_truth():
 def test_11_counts_do_not_overflow_32_bits():
     # Wrong: int32 counts, of which some thousand images are too many.
     counts = ImageCounts(3)
-    for _ in range(3):
-        counts.add(np.diag([2**31, 2**31, 2**31]))
+    for number in range(3):
+        counts.add(np.diag([2**31, 2**31, 2**31]), image=str(number))
 
     matrix = counts.total(range(3))
     figures = split_figures(

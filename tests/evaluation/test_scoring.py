@@ -118,6 +118,27 @@ def test_with_fewer_clusters_than_classes_the_rest_has_iou_0(folders):
     assert metrics["boundary"]["f1"] == 0.0
 
 
+def test_agreement_without_a_match_is_that_of_the_labelled_pixels(folders):
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    rng, drawn = np.random.default_rng(0), []
+
+    def disturb(mask):
+        labels = np.where(rng.random(mask.shape) < 0.2, rng.integers(0, 6, mask.shape), mask % 5)
+        drawn.append(labels)
+        return labels.astype(np.uint8)
+
+    folders.predict(disturb)
+    truth = np.concatenate([mask_of(index).ravel() for index in range(len(NAMES))])
+    found = np.concatenate([labels.ravel() for labels in drawn])
+    valid = truth != 255
+    assert not valid.all()
+    assert folders.score()["partition"] == {
+        "nmi": pytest.approx(normalized_mutual_info_score(truth[valid], found[valid])),
+        "ari": pytest.approx(adjusted_rand_score(truth[valid], found[valid])),
+    }
+
+
 def test_without_a_class_list_the_ids_that_occur_are_the_classes(folders):
     folders.predict(rename)
     metrics = folders.score(classes=False)

@@ -156,6 +156,7 @@ def test_tiles_are_scored_on_what_is_theirs(tmp_path):
     ]
     truth = GroundTruth(table_of([tile.image_id for tile in tiles]), TruthTable(tiles, None), "val", "error")
     assert truth.tiled
+    assert len({truth.image_of(tile.image_id) for tile in tiles}) == 1
     left, right = (truth.read(tile.image_id) for tile in tiles)
     np.testing.assert_array_equal(left[:, :24], MASK[:, :24])
     np.testing.assert_array_equal(right[:, 8:], MASK[:, 24:])

@@ -23,7 +23,7 @@ from pipeline.export.parity import run_onnx, run_torch
 from pipeline.labels.names import segmentation_by
 from pipeline.runtime.artifacts import create_artifact, open_artifact, write_json
 from pipeline.runtime.digests import file_digest
-from tests.export.conftest import RESIZE, make_photo, write_photo
+from tests.export.conftest import RESIZE, make_bands, make_photo, make_segmenter, write_photo
 
 ROOT = Path(__file__).parents[2]
 EVIL = ["<script>alert(1)</script>", "a\\u0000 [link](http://x)", "| pipe | `code`", '"; import os #']
@@ -93,6 +93,13 @@ def test_the_file_is_valid_and_says_what_it_takes(exported):
     notes = json.loads(session.get_modelmeta().custom_metadata_map["fs4"])
     assert notes["names"] == EVIL
     assert notes["resize"] == RESIZE
+
+
+def test_a_network_of_other_channels_is_exported_too(tmp_path):
+    segmenter = make_segmenter(make_bands(4), enabled=False)
+    write_onnx(build_graph(segmenter, "labels", 4), tmp_path / "model.onnx", channels=4, notes={})
+    images = np.stack([make_photo(64, 96, seed, 4).transpose(2, 0, 1) for seed in range(3)])
+    assert (run_onnx(tmp_path / "model.onnx", 1)(images) == run_torch(segmenter)(images)).mean() > 0.999
 
 
 def test_names_are_in_the_notes_alone(exported):

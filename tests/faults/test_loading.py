@@ -33,9 +33,19 @@ from pipeline.yaml_reader import read_yaml
 from tests.faults.test_images import bomb
 from tests.graph.project import ROOT
 
-SOURCES = sorted(path for folder in ("pipeline", "stages", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    path for folder in ("pipeline", "stages", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")
+)
 UNSAFE_MODULES = {"cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "xml.etree.ElementTree"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.unsafe_load", "yaml.full_load"}
+UNSAFE_CALLS |= {"torch.jit.load", "torch.hub.load", "torch.export.load", "pd.read_pickle", "np.lib.format.read_array"}
+CHECKED_BY_NAME = {
+    "torch",
+    "numpy",
+    "yaml",
+    "subprocess",
+    "PIL.Image",
+}  # whose functions are not imported by themselves
 
 
 def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
@@ -54,6 +64,13 @@ def test_no_file_of_ours_loads_what_may_run(path: Path) -> None:
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         assert not UNSAFE_MODULES.intersection(modules), f"line {node.lineno}: {modules}"
+        if isinstance(node, ast.ImportFrom) and node.module in CHECKED_BY_NAME:
+            names = {alias.name for alias in node.names}
+            assert not names & {"load", "save", "open", "run", "Popen", "unsafe_load"}, f"line {node.lineno}: {names}"
+        if isinstance(node, ast.Import):
+            short = {"numpy": "np", "torch": None, "yaml": None, "subprocess": None, "pickle": None}
+            for alias in node.names:
+                assert alias.asname == short.get(alias.name, alias.asname), f"line {node.lineno}: {alias.asname}"
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle":
             assert node.attr == "UnpicklingError", f"line {node.lineno}: {ast.unparse(node)}"
         assert not (isinstance(node, ast.ImportFrom) and node.module == "pickle"), f"line {node.lineno}"

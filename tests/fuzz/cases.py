@@ -19,9 +19,10 @@ TOTAL = int(os.environ.get("FS4_FUZZ_CASES", "10000"))
 SHARES = {
     "params": 17,
     "masks": 3,
-    "yaml": 14,
-    "classes": 20,
-    "images": 16,
+    "yaml": 12,
+    "classes": 16,
+    "images": 14,
+    "bands": 5,
     "tables": 10,
     "shards": 5,
     "weights": 3,
@@ -30,6 +31,8 @@ SHARES = {
     "manifests": 4,
     "names": 2,
     "score": 2,
+    "exported": 2,
+    "sidecars": 1,
 }
 HUNG = 60  # seconds for one case, a thousand times more than it takes
 LONGEST = 5000  # characters of a message

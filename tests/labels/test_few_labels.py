@@ -131,3 +131,14 @@ def test_means_are_over_the_seeds():
     pretrained, random = summarise(points)
     assert pretrained == {"start": "pretrained", "images": 2, "seeds": 1, "miou_mean": 30.0, "miou_sd": 0.0}
     assert random == {"start": "random", "images": 2, "seeds": 2, "miou_mean": 12.0, "miou_sd": pytest.approx(8**0.5)}
+
+
+def test_each_start_has_a_learning_rate_of_its_own(data, artifacts, tmp_path, tiny_bodies, monkeypatch):
+    rates = []
+
+    def note(*_, learning_rate, **__):
+        rates.append(learning_rate)
+
+    monkeypatch.setattr(few_labels, "finetune", note)
+    measure(data, artifacts["backbone"], tmp_path / "a", learning_rate=0.1, random_learning_rate=0.2, seeds=1)
+    assert rates == [0.1, 0.2, 0.1, 0.2]

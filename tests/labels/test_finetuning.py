@@ -37,6 +37,7 @@ def train(artifacts, tmp_path_factory):
             labelled,
             chosen,
             make_params(**changes),
+            learning_rate=1e-3,
             ignore_index=255,
             seed=seed,
             device=CPU,

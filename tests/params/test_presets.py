@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.data.sources.registry import PROTOCOLS, SOURCES
 from pipeline.errors import ParamsError
 from pipeline.params import parse_params
 from pipeline.params.presets import flatten_keys, merge_overrides, read_presets, spell_flags
@@ -82,6 +83,17 @@ def test_mdc_is_picie_with_one_view():
 def test_baselines_share_all_stages_before_the_training(name):
     assert {key.split(".")[0] for key in changes(name)} == {"train"}
     assert not {"train.k", "train.seed", "train.batch_size"} & changes(name).keys()
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS.keys() - {"camvid-11"}))  # whose preset is of a smaller copy
+def test_every_published_protocol_has_a_preset_with_its_number_of_classes(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    preset = name if (ROOT / f"presets/{name}.yaml").is_file() else name.rpartition("-")[0]
+    params = parse_params(merge_overrides(RAW, read_presets([preset])))
+    source = SOURCES[params.data.source]
+    assert PROTOCOLS[name] in source.protocols
+    assert params.data.protocol == name
+    assert params.train.k == len(PROTOCOLS[name].classes)
 
 
 DOMAINS = {

@@ -47,6 +47,13 @@ def name(request) -> str:
     return request.param
 
 
+def test_every_method_trains_a_vit_too(name):
+    params = settings(method=name, backbone="vit_small_patch16", **SMALL)
+    model = METHODS[name](tiny_vit_encoder(), params).train()
+    step(model, optimizer_of(model), 0)
+    assert all(weight.grad.abs().sum() > 0 for weight in model.encoder.backbone.stages[0].attn.qkv.parameters())
+
+
 def test_the_registry_has_what_the_parameters_offer():
     assert {*METHODS, "checkpoint", "none"} == set(get_args(PretrainParams.model_fields["method"].annotation))
 

@@ -109,6 +109,24 @@ def test_records_without_optional_figures(tmp_path):
     assert "There is nothing to pair" in page.text
 
 
+def test_refined_scores_have_a_column_where_there_are_any(tmp_path):
+    plain, refined = make_record("picie", 0, 20.0), make_record("fs4", 0, 26.0)
+    assert "refined" not in Page(build(tmp_path, plain)).text.lower()
+    refined["metrics"]["refined"] = {"all": {"miou": 27.25, "pixel_accuracy": 50.0}}
+    refined["protocol"]["refined"] = "local CRF, 5 mean-field iterations"
+    page = Page(build(tmp_path, plain, refined))
+    assert "mIoU, many to one mIoU, refined" in page.text
+    assert "29.0 27.2 " in page.text
+    assert "23.0 – " in page.text
+    assert "do not share one protocol" not in page.text
+    other = make_record("picie", 1, 20.0)
+    other["metrics"]["refined"] = {"all": {"miou": 21.0, "pixel_accuracy": 50.0}}
+    other["protocol"]["refined"] = "local CRF, 9 mean-field iterations"
+    text = build(tmp_path, plain, refined, other)
+    assert "do not share one protocol" in text
+    assert "9 mean-field iterations" in text
+
+
 def test_one_data_set_can_be_chosen(tmp_path):
     records = [make_record(), make_record(data="other", name="other-picie")]
     assert "other-picie" not in build(tmp_path, *records, data="sample")

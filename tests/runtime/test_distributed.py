@@ -8,15 +8,17 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.errors import LostProcessError
 from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.device import thread_count
-from pipeline.runtime.distributed import ALONE, Ranks, read_ranks
+from pipeline.runtime.distributed import ALONE, Ranks, joined, read_ranks
 from tests.runtime.test_device import run_params
 
 ROOT = Path(__file__).parents[2]
 PLACE = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
+MIXED = "cpu:gloo,cuda:nccl"
 TOY = """
     import json, os, signal, sys, time
     from pathlib import Path
@@ -26,6 +28,7 @@ TOY = """
     def body(stage):
         mode, ranks = sys.argv[1], stage.ranks
         found = {"broadcast": ranks.broadcast(f"of {ranks.rank}"), "set": ranks.any(not ranks.is_first)}
+        found |= {"largest": ranks.largest(7 - ranks.rank), "gathered": ranks.gather(str(ranks.rank))}
         found |= {"unset": ranks.any(False), "kept": [path.name for path in stage.scratch.iterdir()]}
         if mode != "work" and ranks.is_first:
             (stage.scratch / "state").touch()
@@ -72,6 +75,8 @@ def test_two_processes_share_and_the_first_writes(project: Path) -> None:
     first, second = (json.loads((project / f"seen-{rank}.json").read_text()) for rank in (0, 1))
     assert first["broadcast"] == second["broadcast"] == "of 0"
     assert [first["set"], second["set"], first["unset"], second["unset"]] == [True, True, False, False]
+    assert [first["largest"], second["largest"]] == [7, 7]
+    assert [first["gathered"], second["gathered"]] == [["0", "1"], []]
     assert first["turn"] == ["a0", "b1", "c0", "d1", "e0"]
     assert first["groups"] == ["a0", "b0", "c1", "d0", "e0"]
     assert second["turn"] == second["groups"] == []
@@ -133,6 +138,27 @@ def test_alone_nothing_is_exchanged() -> None:
     assert list(ALONE.gather_in_turn(iter("abc"), 3)) == list(ALONE.gather_groups("abc", ["ab", "c"])) == list("abc")
     assert ALONE.broadcast("value") == "value"
     assert [ALONE.any(True), ALONE.any(False)] == [True, False]
+    assert ALONE.largest(3) == 3
+    assert ALONE.gather("value") == ["value"]
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "backend"),
+    [("auto", True, MIXED), ("cuda", True, MIXED), ("cpu", True, "gloo"), ("auto", False, "gloo")],
+)
+def test_devices_are_connected_by_nccl_and_hosts_by_gloo(
+    monkeypatch: pytest.MonkeyPatch, device: str, cuda: bool, backend: str
+) -> None:
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda name, timeout: asked.append(name))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: asked.append("end"))
+    with joined(Ranks(0, 2, 0, 2), device):
+        pass
+    with joined(ALONE, device):
+        pass
+    assert asked == [backend, "end"]
 
 
 def test_a_lost_process_has_an_exit_code_of_its_own() -> None:

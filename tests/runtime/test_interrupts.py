@@ -3,6 +3,7 @@ import signal
 
 import pytest
 
+from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.interrupts import Interrupted, StopSignal
 
 
@@ -72,3 +73,19 @@ def test_without_a_signal_nothing_happens(stop):
         stop.check()
     stop.check()
     assert not stop.requested
+
+
+def test_a_signal_to_another_process_waits_here_as_well(stop, monkeypatch):
+    several = Ranks(0, 2, 0, 2)
+    with pytest.raises(Interrupted, match="SIGTERM"), stop.deferred():
+        assert not stop.share(ALONE)
+        monkeypatch.setattr(Ranks, "largest", lambda ranks, number: number)
+        assert not stop.share(several)
+        monkeypatch.setattr(Ranks, "largest", lambda ranks, number: max(number, signal.SIGTERM))
+        assert stop.share(several)
+        assert stop.requested
+
+
+def test_released_signals_end_the_process_by_themselves(stop):
+    stop.release()
+    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_DFL] * 2

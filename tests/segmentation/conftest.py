@@ -19,6 +19,7 @@ from pipeline.segmentation.trainee import SegmenterTrainee
 from pipeline.segmentation.training import train_segmenter
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
+from pipeline.training.dealing import Dealing
 from pipeline.training.loop import Batches
 from pipeline.yaml_reader import read_yaml
 
@@ -69,7 +70,9 @@ def make_pyramid() -> list[PyramidLevel]:
     return levels
 
 
-def make_trainee(pyramid: list[PyramidLevel] | None = None, **changes: Any) -> SegmenterTrainee:
+def make_trainee(
+    pyramid: list[PyramidLevel] | None = None, dealing: Dealing | None = None, **changes: Any
+) -> SegmenterTrainee:
     params = make_params(**changes)
     encoder = build_encoder("resnet18", 8, seed=0)
     fine = params.clustering.fine_clusters
@@ -78,11 +81,20 @@ def make_trainee(pyramid: list[PyramidLevel] | None = None, **changes: Any) -> S
     )
     loader = Loader(StopSignal())
     return SegmenterTrainee(
-        segmenter, params, pyramid=pyramid or make_pyramid(), grouping=GROUPING, sizes=SIZES, load=loader, device=CPU
+        segmenter,
+        params,
+        pyramid=pyramid or make_pyramid(),
+        grouping=GROUPING,
+        sizes=SIZES,
+        load=loader,
+        device=CPU,
+        dealing=dealing,
     )
 
 
-def run_training(folder: Path, stop_at: int | None = None, spare: bool = False, **changes: Any) -> SimpleNamespace:
+def run_training(
+    folder: Path, stop_at: int | None = None, spare: bool = False, dealing: Dealing | None = None, **changes: Any
+) -> SimpleNamespace:
     stop, curves = StopSignal(), Curves(None)
     segmenter, clustering = train_segmenter(
         build_encoder("resnet18", 8, seed=0),
@@ -96,6 +108,7 @@ def run_training(folder: Path, stop_at: int | None = None, spare: bool = False, 
         curves=curves,
         stop=stop,
         log=logging.getLogger("fs4.test"),
+        dealing=dealing,
     )
     return SimpleNamespace(segmenter=segmenter, clustering=clustering, statistics=clustering.statistics, curves=curves)
 
