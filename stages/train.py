@@ -1,13 +1,12 @@
 """Trains the segmenter: pixel clustering in two views, guided by pyramid pseudo labels."""
 
-from functools import partial
 from pathlib import Path
 
 import typer
 
 from pipeline.backbones.encoder import load_encoder
 from pipeline.clustering.pyramid import read_pseudo_labels
-from pipeline.data.loading import FrameDataset, load_batches
+from pipeline.data.loading import FrameDataset, make_loader
 from pipeline.data.manifest import read_images
 from pipeline.params import PggParams
 from pipeline.runtime.claims import cache_bytes
@@ -19,7 +18,7 @@ from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 from pipeline.training.dealing import Dealing
 
-IMAGES, BACKBONE, PSEUDO_LABELS = "data/prepared/images.parquet", "data/backbone", "data/pseudo_labels"
+IMAGES, BACKBONE, PSEUDO_LABELS = INPUTS = "data/prepared/images.parquet", "data/backbone", "data/pseudo_labels"
 
 
 def train(stage: Stage) -> None:
@@ -34,10 +33,9 @@ def train(stage: Stage) -> None:
         load_encoder(stage.inputs[BACKBONE]),
         params,
         pyramid=gather_pyramid(levels, [row.image_id for row in dataset.rows], params.pgg.drop_fraction),
-        # noted by the stage before, so that this stage need not list its parameters
-        grouping=PggParams.model_validate(pseudo_labels.note("params", "pgg")),
+        grouping=PggParams.model_validate(pseudo_labels.note("params", "pgg")),  # noted, so as not to depend on `pgg`
         sizes=dataset.sizes,
-        load=partial(load_batches, dataset, workers=stage.run.workers, device=stage.device),
+        load=make_loader(dataset, workers=stage.run.workers, device=stage.device),
         device=stage.device,
         checkpoints=Checkpoints.of_run(stage.scratch, stage.run),
         curves=curves,
@@ -55,9 +53,7 @@ def train(stage: Stage) -> None:
 
 def main() -> None:
     """Train the segmenter; the parameters are group `train` of params.yaml."""
-    run_stage(
-        "train", train, groups=("train",), inputs=(IMAGES, BACKBONE, PSEUDO_LABELS), out="data/segmenter", shared=True
-    )
+    run_stage("train", train, groups=("train",), inputs=INPUTS, out="data/segmenter", shared=True)
 
 
 if __name__ == "__main__":
