@@ -12,11 +12,9 @@ from pipeline.pretext.pretrain import pretrain_encoder
 from pipeline.pretext.quality import ViewQuality
 from pipeline.pretext.start import build_start
 from pipeline.runtime.artifacts import write_json
-from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
-from pipeline.training.dealing import Dealing
 
 IMAGES = "data/prepared/images.parquet"
 
@@ -24,7 +22,7 @@ IMAGES = "data/prepared/images.parquet"
 def pretrain(stage: Stage) -> None:
     """Write the weights of backbone and decoder, the curves, and what can be told of them without labels."""
     table = read_images(Path(IMAGES))
-    dataset = FrameDataset(table.select("train"), table, cache_bytes(stage.run))
+    dataset = FrameDataset(table.select("train"), table, stage.cache_bytes)
     params = stage.params.pretrain
     load = make_loader(dataset, workers=stage.run.workers, device=stage.device)
     quality = ViewQuality(params, dataset.sizes, load)
@@ -40,7 +38,7 @@ def pretrain(stage: Stage) -> None:
         curves=curves,
         stop=stage.stop,
         log=stage.log,
-        dealing=Dealing(stage.ranks),
+        ranks=stage.ranks,
         start=start.encoder,
     )
     stage.out.notes |= start.notes()

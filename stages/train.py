@@ -9,14 +9,12 @@ from pipeline.clustering.pyramid import read_pseudo_labels
 from pipeline.data.loading import FrameDataset, make_loader
 from pipeline.data.manifest import read_images
 from pipeline.params import PggParams
-from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.stage import LIVE, Stage, run_stage
 from pipeline.segmentation.final_clustering import save_draws
 from pipeline.segmentation.model import save_segmenter
 from pipeline.segmentation.training import gather_pyramid, train_segmenter
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
-from pipeline.training.dealing import Dealing
 
 IMAGES, BACKBONE, PSEUDO_LABELS = INPUTS = "data/prepared/images.parquet", "data/backbone", "data/pseudo_labels"
 
@@ -25,7 +23,7 @@ def train(stage: Stage) -> None:
     """Write the segmenter with its prototypes, and the curves."""
     params = stage.params.train
     table = read_images(Path(IMAGES))
-    dataset = FrameDataset(table.select("train"), table, cache_bytes(stage.run))
+    dataset = FrameDataset(table.select("train"), table, stage.cache_bytes)
     pseudo_labels = stage.inputs[PSEUDO_LABELS]
     levels = read_pseudo_labels(pseudo_labels, params.pgg.levels) if params.pgg.needs_labels else {}
     curves = Curves(LIVE / f"{stage.name}.csv" if stage.ranks.is_first else None)
@@ -41,7 +39,7 @@ def train(stage: Stage) -> None:
         curves=curves,
         stop=stage.stop,
         log=stage.log,
-        dealing=Dealing(stage.ranks),
+        ranks=stage.ranks,
     )
     used = stage.inputs[BACKBONE].json("backbone.json")["labels_used"]
     notes = {"k": params.k, "frame": vars(table.frame), "labels_used": used}

@@ -21,6 +21,7 @@ from pipeline.pretext.methods import METHODS
 from pipeline.pretext.optimisers import build_optimizer
 from pipeline.pretext.quality import ViewQuality
 from pipeline.runtime.device import autocast, copy_to
+from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.runtime.randomness import generator
 from pipeline.training.checkpoints import Checkpoints
@@ -111,7 +112,7 @@ def pretrain_encoder(
     stop: StopSignal,
     log: logging.Logger,
     start: Encoder | None = None,
-    dealing: Dealing | None = None,
+    ranks: Ranks = ALONE,
 ) -> Encoder:
     """Train a backbone and its decoder, from random weights unless told otherwise, without labels.
 
@@ -126,7 +127,7 @@ def pretrain_encoder(
         stop: Asked after every step.
         log: Gets one line per epoch.
         start: What is trained; by default a network with random weights.
-        dealing: The processes that share the work; None for one.
+        ranks: The processes that share the work, all of which get the result.
 
     Returns:
         The encoder, on the CPU, in evaluation mode.
@@ -141,6 +142,7 @@ def pretrain_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed + 1)
         model = METHODS[params.method](encoder, params)
+    dealing = Dealing(ranks)
     trainee = PretextTrainee(model, params, sizes, device, quality, dealing)
     if not trainee.epoch_batches(0):
         raise InputError(f"{len(sizes)} train images: pretext training needs two of one shape; add images")
@@ -153,9 +155,9 @@ def pretrain_encoder(
         curves=curves,
         stop=stop,
         log=log,
-        dealing=trainee.dealing,
+        dealing=dealing,
     )
-    spare = checkpoints.from_start and trainee.dealing.ranks.is_alone  # one of several cannot go back alone
+    spare = checkpoints.from_start and ranks.is_alone  # one of several cannot go back alone
     train_sparing(train, heavy_modules(encoder), spare=spare, log=log)
     return encoder.cpu().eval()
 

@@ -77,6 +77,13 @@ class Stage:
 
         return claim_device(self.run)
 
+    @property
+    def cache_bytes(self) -> int:
+        """Memory for the decoded frames of this process, see `claims.cache_bytes`."""
+        from pipeline.runtime.claims import cache_bytes
+
+        return cache_bytes(self.run)
+
 
 def run_stage(
     name: str,

@@ -14,6 +14,7 @@ from pipeline.clustering.gpu import use_device
 from pipeline.clustering.pyramid import PseudoLabels
 from pipeline.errors import InputError
 from pipeline.params import PggParams, TrainParams
+from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.segmentation.final_clustering import FinalClustering, cluster_finally
 from pipeline.segmentation.guidance import PyramidLevel, min_margin
@@ -39,7 +40,7 @@ def train_segmenter(
     curves: Curves,
     stop: StopSignal,
     log: logging.Logger,
-    dealing: Dealing | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Segmenter, FinalClustering]:
     """Train, then cluster the train set once more for the final prototypes.
 
@@ -55,7 +56,7 @@ def train_segmenter(
         curves: Gets one row per epoch.
         stop: Asked after every step.
         log: Gets one line per epoch.
-        dealing: The processes that share the work, all of which get the result; None for one.
+        ranks: The processes that share the work, all of which get the result.
 
     Returns:
         The segmenter on the CPU in evaluation mode, and the final clustering.
@@ -72,10 +73,10 @@ def train_segmenter(
         start=encoder,
         seed=params.seed,
     )
+    dealing = Dealing(ranks)
     trainee = SegmenterTrainee(
         segmenter, params, pyramid=pyramid, grouping=grouping, sizes=sizes, load=load, device=device, dealing=dealing
     )
-    dealing = trainee.dealing
     train = partial(
         run_epochs,
         trainee,
@@ -88,10 +89,10 @@ def train_segmenter(
         dealing=dealing,
     )
     heavy = [*heavy_modules(segmenter.encoder), segmenter.embedding]
-    spare = checkpoints.from_start and dealing.ranks.is_alone  # one of several cannot go back alone
+    spare = checkpoints.from_start and ranks.is_alone  # one of several cannot go back alone
     train_sparing(train, heavy, spare=spare, log=log)
     clustering = cluster_finally(
-        trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device, ranks=dealing.ranks
+        trainee.result, params, guidance=trainee.guidance, sizes=sizes, load=load, device=device, ranks=ranks
     )
     return trainee.result.cpu().eval(), clustering
 

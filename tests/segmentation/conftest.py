@@ -12,6 +12,7 @@ import torch
 from pipeline.backbones.encoder import build_encoder
 from pipeline.params import PggParams, TrainParams, parse_params
 from pipeline.params.presets import merge_overrides
+from pipeline.runtime.distributed import ALONE, Ranks
 from pipeline.runtime.interrupts import StopSignal
 from pipeline.segmentation.guidance import PyramidLevel
 from pipeline.segmentation.model import build_segmenter
@@ -93,7 +94,7 @@ def make_trainee(
 
 
 def run_training(
-    folder: Path, stop_at: int | None = None, spare: bool = False, dealing: Dealing | None = None, **changes: Any
+    folder: Path, stop_at: int | None = None, spare: bool = False, ranks: Ranks = ALONE, **changes: Any
 ) -> SimpleNamespace:
     stop, curves = StopSignal(), Curves(None)
     segmenter, clustering = train_segmenter(
@@ -108,7 +109,7 @@ def run_training(
         curves=curves,
         stop=stop,
         log=logging.getLogger("fs4.test"),
-        dealing=dealing,
+        ranks=ranks,
     )
     return SimpleNamespace(segmenter=segmenter, clustering=clustering, statistics=clustering.statistics, curves=curves)
 

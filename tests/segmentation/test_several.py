@@ -57,13 +57,13 @@ def train_all(ranks: Ranks, folder) -> dict[str, Any]:
     """Steps of all options, and whole trainings: not interrupted, stopped by a signal to one process, and resumed."""
     found: dict[str, Any] = {name: train_steps(ranks, **changes) for name, changes in OPTIONS.items()}
     own = folder / "first" if ranks.is_first else folder / f"other-{ranks.rank}"
-    found["whole"] = of_run(run_training(own / "whole", dealing=Dealing(ranks), **ROUNDS))
+    found["whole"] = of_run(run_training(own / "whole", ranks=ranks, **ROUNDS))
     with pytest.raises(Interrupted):
         # the others are stopped at the same step
         stop_at = None if ranks.is_first else 5
-        run_training(own / "stopped", stop_at, dealing=Dealing(ranks), **ROUNDS)
+        run_training(own / "stopped", stop_at, ranks=ranks, **ROUNDS)
     found["kept"] = sorted(path.name for path in own.rglob("checkpoint-*"))
-    found["resumed"] = of_run(run_training(own / "stopped", dealing=Dealing(ranks), **ROUNDS))
+    found["resumed"] = of_run(run_training(own / "stopped", ranks=ranks, **ROUNDS))
     return found
 
 
