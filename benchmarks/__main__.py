@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+import stages  # noqa: F401  (sets how threads wait and what is done with freed memory, as in every stage)
 from benchmarks.measuring import Row
 from benchmarks.tables import PARTS, RESULTS, markdown, write_table
 

@@ -11,7 +11,7 @@ from pipeline.params import load_params
 from pipeline.runtime.device import autocast
 from pipeline.segmentation.two_views import make_views
 
-REPEATS = 2
+REPEATS = 5
 
 
 def measure_rows() -> list[Row]:
@@ -33,6 +33,7 @@ def _pretrain() -> list[Row]:
         trainee.optimizer.step()
 
     def bare() -> None:
+        encoder.zero_grad(set_to_none=True)
         with autocast(CPU, params.precision):
             total = encoder(both).float().square().mean()
         total.backward()
@@ -60,9 +61,13 @@ def _train() -> list[Row]:
         trainee.losses(0, indices, images)["loss"].backward()
         trainee.optimizer.step()
 
+    # not the squares: the norm of embeddings is constant, and its gradient mere rounding
+    towards = torch.randn(trainee.segmenter.prototypes.shape[1], 1, 1)
+
     def bare() -> None:
+        trainee.segmenter.zero_grad(set_to_none=True)
         with autocast(CPU, params.precision):
-            total = trainee.segmenter.embed(both).square().mean()
+            total = (trainee.segmenter.embed(both) * towards).mean()
         total.backward()
 
     def augment() -> None:

@@ -10,6 +10,7 @@ from pipeline.backbones.encoder import build_encoder
 from pipeline.params import TrainParams, load_params
 from pipeline.pretext.dense_clusters import DenseClusters
 from pipeline.pretext.pretrain import PretextTrainee
+from pipeline.pretext.quality import ViewQuality
 from pipeline.segmentation.guidance import PyramidLevel
 from pipeline.segmentation.model import build_segmenter
 from pipeline.segmentation.trainee import SegmenterTrainee
@@ -22,7 +23,13 @@ def pretext_trainee() -> PretextTrainee:
     """Pre-training by the default method."""
     params = load_params().pretrain
     encoder = build_encoder(params.backbone, params.channels, 0)
-    return PretextTrainee(DenseClusters(encoder, params), params, [(SIDE, SIDE)] * params.batch_size, CPU)
+    sizes = [(SIDE, SIDE)] * params.batch_size
+
+    def load(batches: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        for batch in batches:
+            yield batch, torch.zeros(len(batch), 3, SIDE, SIDE, dtype=torch.uint8)
+
+    return PretextTrainee(DenseClusters(encoder, params), params, sizes, CPU, ViewQuality(params, sizes, load))
 
 
 def segmenter_trainee(params: TrainParams, images: int, side: int = SIDE) -> tuple[SegmenterTrainee, torch.Tensor]:

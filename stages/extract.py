@@ -1,12 +1,11 @@
 """Computes the pyramid features of all images with the frozen backbone."""
 
-from functools import partial
 from pathlib import Path
 
 import typer
 
 from pipeline.backbones.encoder import digest_encoder, load_encoder
-from pipeline.data.loading import FrameDataset, load_batches
+from pipeline.data.loading import FrameDataset, make_loader
 from pipeline.data.manifest import read_images
 from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
@@ -29,7 +28,7 @@ def extract(stage: Stage) -> None:
     store = SCRATCH / "features" / store_name(params, *made_of, notes["machine"]) if keep else stage.scratch
     stage.out.rows, counts = extract_features(
         images,
-        partial(load_batches, dataset, workers=stage.run.workers, device=stage.device),
+        make_loader(dataset, workers=stage.run.workers, device=stage.device),
         freeze_encoder(
             encoder,
             params.source,

@@ -1,13 +1,12 @@
 """Trains the backbone and its decoder without labels, from random weights or those of a file."""
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import typer
 
 from pipeline.backbones.encoder import save_encoder
-from pipeline.data.loading import FrameDataset, load_batches
+from pipeline.data.loading import FrameDataset, make_loader
 from pipeline.data.manifest import read_images
 from pipeline.pretext.pretrain import pretrain_encoder
 from pipeline.pretext.quality import ViewQuality
@@ -25,7 +24,7 @@ def pretrain(stage: Stage) -> None:
     table = read_images(Path(IMAGES))
     dataset = FrameDataset(table.select("train"), table, stage.cache_bytes)
     params = stage.params.pretrain
-    load = partial(load_batches, dataset, workers=stage.run.workers, device=stage.device)
+    load = make_loader(dataset, workers=stage.run.workers, device=stage.device)
     quality = ViewQuality(params, dataset.sizes, load)
     start = build_start(params, stage.log, None if table.bands is None else asdict(table.bands))
     curves = Curves(LIVE / f"{stage.name}.csv" if stage.ranks.is_first else None)
@@ -44,8 +43,7 @@ def pretrain(stage: Stage) -> None:
     )
     stage.out.notes |= start.notes()
     start.write(stage.out.path)
-    notes = {"method": params.method, "train_images": len(dataset), **start.notes()}
-    save_encoder(encoder, stage.out.path, notes)
+    save_encoder(encoder, stage.out.path, {"method": params.method, "train_images": len(dataset), **start.notes()})
     curves.write(stage.out.path / "curves.csv")
     write_json(stage.out.path / "pretext.json", quality.describe(encoder, curves.rows))
     stage.counts |= {"train images": len(dataset), "epochs": len(curves.rows)}

@@ -1,13 +1,12 @@
 """Trains the segmenter: pixel clustering in two views, guided by pyramid pseudo labels."""
 
-from functools import partial
 from pathlib import Path
 
 import typer
 
 from pipeline.backbones.encoder import load_encoder
 from pipeline.clustering.pyramid import read_pseudo_labels
-from pipeline.data.loading import FrameDataset, load_batches
+from pipeline.data.loading import FrameDataset, make_loader
 from pipeline.data.manifest import read_images
 from pipeline.params import PggParams
 from pipeline.runtime.stage import LIVE, Stage, run_stage
@@ -17,7 +16,7 @@ from pipeline.segmentation.training import gather_pyramid, train_segmenter
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.curves import Curves
 
-INPUTS = IMAGES, BACKBONE, PSEUDO_LABELS = "data/prepared/images.parquet", "data/backbone", "data/pseudo_labels"
+IMAGES, BACKBONE, PSEUDO_LABELS = INPUTS = "data/prepared/images.parquet", "data/backbone", "data/pseudo_labels"
 
 
 def train(stage: Stage) -> None:
@@ -32,10 +31,9 @@ def train(stage: Stage) -> None:
         load_encoder(stage.inputs[BACKBONE]),
         params,
         pyramid=gather_pyramid(levels, [row.image_id for row in dataset.rows], params.pgg.drop_fraction),
-        # noted by the stage before, so that this stage need not list its parameters
-        grouping=PggParams.model_validate(pseudo_labels.note("params", "pgg")),
+        grouping=PggParams.model_validate(pseudo_labels.note("params", "pgg")),  # noted, so as not to depend on `pgg`
         sizes=dataset.sizes,
-        load=partial(load_batches, dataset, workers=stage.run.workers, device=stage.device),
+        load=make_loader(dataset, workers=stage.run.workers, device=stage.device),
         device=stage.device,
         checkpoints=Checkpoints.of_run(stage.scratch, stage.run),
         curves=curves,

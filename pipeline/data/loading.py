@@ -6,9 +6,10 @@ import multiprocessing
 import multiprocessing.context
 import signal
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,13 @@ def load_batches(
             yield batch, frames
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def make_loader(
+    dataset: FrameDataset, *, workers: int, device: torch.device
+) -> Callable[[list[list[int]]], Iterator[Batch]]:
+    """`load_batches` as a function of the batches alone."""
+    return partial(load_batches, dataset, workers=workers, device=device)
 
 
 class _Fetched(Dataset["torch.Tensor | PipelineError"]):

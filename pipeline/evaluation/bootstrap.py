@@ -49,6 +49,11 @@ class ImageCounts:
         """Number of images, those that were cut into tiles counted once."""
         return len(self._numbers)
 
+    @property
+    def tiles(self) -> int:
+        """Number of matrices: of images, or of their tiles."""
+        return len(self._counts)
+
     def total(self, clusters: Sequence[int]) -> NDArray[np.int64]:
         """Sum the matrices of all images.
 

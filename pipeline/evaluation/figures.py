@@ -64,6 +64,8 @@ def split_figures(
             "pixels": int(matrix.sum()),
         },
     }
+    if images.tiles > len(images):
+        figures["protocol"]["tiles"] = images.tiles
     further = {
         "restricted": score_restricted(matched, classes.kinds),
         "bootstrap": bootstrap_intervals(images.reduce(assignment, clusters), seed),

@@ -17,6 +17,7 @@ from pipeline.runtime.artifacts import Artifact
 from pipeline.runtime.distributed import ALONE, Ranks
 
 BOX = ("y0", "x0", "y1", "x1")
+FINITE_PART = 2**16  # values that are looked at together
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def image_ids_of_cells(table: pa.Table, level: int) -> list[str]:
     """
     cells = level * level
     images, excess = divmod(table.num_rows, cells)
-    coded = table["image_id"].combine_chunks().dictionary_encode()
+    coded = _combined(table["image_id"]).dictionary_encode()
     row, column = grid_positions(level)
     whole = (
         not excess
@@ -163,7 +164,7 @@ def read_shard(path: Path) -> Shard:
         image_ids = image_ids_of_cells(table, level)
         if table["vector"].null_count:
             raise ValueError("it has empty vectors")
-        vectors = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=True)
+        vectors = _combined(table["vector"]).flatten().to_numpy(zero_copy_only=True)
     except FileNotFoundError:
         raise _unusable(path, "missing") from None
     except KeyError as error:
@@ -230,8 +231,16 @@ def _shard_names(features: Artifact, level: int) -> list[str]:
 
 
 def _all_finite(halves: np.ndarray) -> bool:
-    # several times faster than np.isfinite, which converts float16
-    return not halves.size or bool((halves.view(np.uint16) & np.uint16(0x7FFF)).max() < 0x7C00)
+    # several times faster than np.isfinite, which converts float16; in parts that stay in the processor's cache
+    exponents = np.uint16(0x7C00)
+    bits = halves.view(np.uint16)
+    parts = (bits[first : first + FINITE_PART] for first in range(0, len(bits), FINITE_PART))
+    return not any(((part & exponents) == exponents).any() for part in parts)
+
+
+def _combined(column: pa.ChunkedArray) -> pa.Array:
+    # `combine_chunks` copies a single chunk as well
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _schema(dimension: int) -> pa.Schema:

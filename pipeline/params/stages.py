@@ -170,7 +170,7 @@ class FinetuneParams(Group):
 class RunParams(Group):
     """How to run; no stage depends on it."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
     processes: Count
     threads: Natural
     workers: Natural

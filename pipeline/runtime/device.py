@@ -46,15 +46,16 @@ def resolve_device(run: RunParams) -> torch.device:
             )
         name = f"cuda:{ranks.local_rank}"
         torch.cuda.set_device(ranks.local_rank)  # or what names no device would go to the first
-    device = torch.device(name)
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+    kind, _, number = name.partition(":")
+    # before torch reads the number, which it keeps in 8 bits: 300 would be 44
+    if kind == "cuda" and not (torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()):
         raise ParamsError(
             f"run.device: {run.device!r} is not available ({torch.cuda.device_count()} CUDA devices found); "
             "check the driver and the CUDA build of torch, or use auto or cpu"
         )
-    if device.type == "mps" and not torch.backends.mps.is_available():
+    if kind == "mps" and not torch.backends.mps.is_available():
         raise ParamsError("run.device: 'mps' is not available on this machine; use auto or cpu")
-    return device
+    return torch.device(kind, int(number)) if number else torch.device(kind)
 
 
 def thread_count(run: RunParams) -> int:

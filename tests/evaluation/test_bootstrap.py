@@ -43,7 +43,7 @@ def test_tiles_of_an_image_are_drawn_together():
     for number, matrix in enumerate(matrices):
         tiles.add(matrix, image=f"{number // 3}.tif")
 
-    assert len(tiles) == 4
+    assert (len(tiles), tiles.tiles) == (4, 12)
     np.testing.assert_array_equal(tiles.total(range(5)), matrices.sum(axis=0))
     assignment = hungarian(matrices.sum(axis=0))
     expected = collect(whole).reduce(assignment, range(5))

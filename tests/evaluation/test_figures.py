@@ -67,3 +67,14 @@ def test_notes_and_the_stored_matrix_tell_match_and_absent_classes():
 def test_a_metric_that_is_no_number_is_named(value):
     with pytest.raises(InputError, match=r"metric all\.miou is (nan|inf)"):
         check_finite({"all": {"miou": value}})
+
+
+def test_tiles_are_counted_beside_their_images():
+    images = ImageCounts(3)
+    for matrix, image in zip(MATRICES * 2, "aabb", strict=True):
+        images.add(matrix, image=image)
+    total = images.total(range(3))
+    options = {"assignment": hungarian(total), "many_to_one": majority(total), "classes": CLASSES, "seed": 0}
+    found = split_figures(images, range(3), **options)
+    assert (found["protocol"]["images"], found["protocol"]["tiles"], found["bootstrap"]["images"]) == (2, 4, 2)
+    assert "tiles" not in figures_of(MATRICES)["protocol"]

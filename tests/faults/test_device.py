@@ -33,7 +33,7 @@ pretrain.PretextTrainee.losses = exhaust
 main()
 """
 
-# a stage whose device has room for 16 images
+# a stage whose device has room for 2 images
 CROWDED = """
 import torch
 from pipeline.backbones.encoder import Encoder
@@ -42,7 +42,7 @@ from stages.extract import main
 forward = Encoder.forward
 
 def refuse(self, images):
-    if len(images) > 16:
+    if len(images) > 2:
         raise torch.OutOfMemoryError("CUDA out of memory")
     return forward(self, images)
 
@@ -82,7 +82,7 @@ def test_row_27_memory_is_spared_if_asked(project: Project, built: Project) -> N
     assert "Tried to allocate 20.00 GiB): going on from the last checkpoint, with activations computed again" in output
     assert project.digests() == built.digests()
     output = project.run("python", "-c", CROWDED)
-    assert "going on with 16 images at a time instead of 32; results may differ in their last bits" in output
+    assert "going on with 2 images at a time instead of 4; results may differ in their last bits" in output
 
 
 def test_row_27_no_memory_on_the_cpu(project: Project, built: Project) -> None:

@@ -50,7 +50,16 @@ def test_a_device_asked_for_by_name_must_be_there(monkeypatch):
     assert resolve_device(run_params(device="cuda:1")) == torch.device("cuda:1")
     with pytest.raises(ParamsError, match=r"'cuda:2' is not available \(2 CUDA devices found\)"):
         resolve_device(run_params(device="cuda:2"))
+    assert resolve_device(run_params(device="cuda:01")) == torch.device("cuda:1")
     assert resolve_device(run_params(device="cpu")) == CPU
+
+
+@pytest.mark.parametrize("number", [64, 128, 256, 300])
+def test_no_number_of_a_device_is_taken_for_another(monkeypatch, number):
+    pretend(monkeypatch, cuda=64)
+    assert resolve_device(run_params(device="cuda:44")).index == 44
+    with pytest.raises(ParamsError, match=rf"'cuda:{number}' is not available"):
+        resolve_device(run_params(device=f"cuda:{number}"))
 
 
 def test_threads_are_those_asked_for_or_all(monkeypatch):
