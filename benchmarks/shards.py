@@ -15,6 +15,7 @@ from pipeline.features.pooling import cell_boxes
 from pipeline.features.shards import read_shard, write_shard
 
 IMAGES, LEVEL, D = 256, 8, 128
+REPEATS = 10  # of some hundredths of a second
 
 
 def measure_rows() -> list[Row]:
@@ -47,7 +48,8 @@ def measure_rows() -> list[Row]:
                 "write plain": write_plain,
                 "read": lambda: read_shard(ours),
                 "read plain": lambda: pq.read_table(plain),
-            }
+            },
+            REPEATS,
         )
     return [
         Row(f"{verb} a shard", "plain pyarrow", mine, theirs, "s", theirs / mine, ">= 0.8")
