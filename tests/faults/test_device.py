@@ -90,7 +90,7 @@ def test_row_27_no_memory_on_the_cpu(project: Project, built: Project) -> None:
 
     The same: exit code 1 and one line, and old outputs stay.
     """
-    project.set_params({"pretrain": {"channels": 4 * 10**7}})
+    project.set_params({"pretrain": {"view_size": 3200}})
     output = project.run("bash", "-c", "ulimit -v 8000000; exec python -m stages.pretrain", code=1)
     assert "out of memory" in output
     assert "lower pretrain.batch_size (6)" in output
