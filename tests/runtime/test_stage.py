@@ -67,7 +67,7 @@ def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen
 
 def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
     process = start(folder, *arguments, **environment)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 
