@@ -41,7 +41,9 @@ def fs4(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     code = "from pipeline.cli import main; main()"
     command = [sys.executable, "-c", code, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def test_presets_are_printed_as_flags_and_the_last_one_wins(project):
