@@ -8,7 +8,6 @@ docs/method.md; variants that have a record are not run again, so that the table
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import typer
 import yaml
 
 from pipeline.errors import ParamsError, PipelineError
+from pipeline.experiments.workspace import stage_environment
 from pipeline.params import parse_params
 from pipeline.params.presets import flatten_keys, merge_overrides, read_presets, spell_flags
 from pipeline.report.results import put_between, write_record
@@ -60,9 +60,8 @@ def measure(clone: Path, params: dict[str, Any]) -> dict[str, Any]:
     """
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
     started = time.monotonic()
-    own = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # the stages' python
     repro = [sys.executable, "-m", "dvc", "repro", "evaluate"]
-    code = subprocess.run(repro, cwd=clone, env=own, check=False).returncode
+    code = subprocess.run(repro, cwd=clone, env=stage_environment(), check=False).returncode
     if code:
         raise SystemExit(code)
     seconds = time.monotonic() - started

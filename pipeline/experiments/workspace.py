@@ -120,7 +120,7 @@ def run_experiment(name: str, flags: Sequence[str], screen: TextIO) -> Outcome:
     try:
         with subprocess.Popen(
             ["dvc", "exp", "run", "--name", name, *flags],
-            env=_environment(),
+            env=stage_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -151,7 +151,7 @@ def _git(*arguments: str) -> str:
 
 def _call(*command: str) -> str:
     try:
-        ended = subprocess.run(command, env=_environment(), capture_output=True, encoding="utf-8", check=False)
+        ended = subprocess.run(command, env=stage_environment(), capture_output=True, encoding="utf-8", check=False)
     except FileNotFoundError:
         raise InputError(f"{command[0]}: not found; activate the environment, or install it") from None
     if ended.returncode:
@@ -160,6 +160,6 @@ def _call(*command: str) -> str:
     return ended.stdout
 
 
-def _environment() -> dict[str, str]:
+def stage_environment() -> dict[str, str]:
     """Ours, with this Python's programs first: stages are started as `python`."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}

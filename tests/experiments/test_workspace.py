@@ -25,7 +25,7 @@ def fake_dvc(project, monkeypatch):
         script.write_text(f"#!{sys.executable}\nimport sys\n{textwrap.dedent(body)}")
         script.chmod(0o755)
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        monkeypatch.setattr(workspace, "_environment", lambda: os.environ | {"PATH": path})
+        monkeypatch.setattr(workspace, "stage_environment", lambda: os.environ | {"PATH": path})
         monkeypatch.setenv("PATH", path)
 
     return install
