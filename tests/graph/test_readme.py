@@ -66,3 +66,13 @@ def test_every_parameter_and_file_that_the_readme_names_exists():
     assert named <= keys
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def test_every_preset_and_protocol_that_the_readme_names_exists():
+    from pipeline.evaluation.official import PROTOCOLS, find_protocol
+
+    protocols = set(re.findall(r"--protocol ([a-z0-9-]+)", README))
+    assert {find_protocol(name)[0].name for name in protocols} == set(PROTOCOLS)
+    presets = {name for names in re.findall(r"\$\(fs4 preset ([^)]+)\)", README) for name in names.split()}
+    assert presets
+    assert presets <= {path.stem for path in (ROOT / "presets").glob("*.yaml")}
