@@ -71,17 +71,18 @@ def measure(clone: Path, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def format_tables(folder: Path, tries: dict[str, tuple[str, dict[str, Any]]]) -> str:
-    """The records as Markdown: a table for every kind of data, seed and commit, in the order of the list."""
+    """The records as Markdown: a table for every kind of data and seed, in the order of the list."""
     records = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
     parts = []
-    for data, seed, commit in sorted({(record["data"], record["seed"], record["commit"]) for record in records}):
-        chosen = {r["name"]: r for r in records if (r["data"], r["seed"], r["commit"]) == (data, seed, commit)}
+    for data, seed in sorted({(record["data"], record["seed"]) for record in records}):
+        chosen = {record["name"]: record for record in records if (record["data"], record["seed"]) == (data, seed)}
         lines = [HEADER]
         for name, (group, overrides) in tries.items():
             if name in chosen:
                 switches = " ".join(spell_flags(overrides)[1::2])
                 lines.append(_row(group, switches, chosen[name]["draws"], chosen.get(DEFAULT, {}).get("draws")))
-        parts.append(f"`{data}`, training seed {seed}, commit `{commit}`:\n\n" + "\n".join(lines))
+        commits = ", ".join(sorted({f"`{record['commit']}`" for record in chosen.values()}))
+        parts.append(f"`{data}`, training seed {seed}, at {commits}:\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 
