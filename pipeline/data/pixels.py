@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 from pathlib import Path
@@ -76,7 +77,7 @@ def read_size(path: Path, *, channels: int, max_pixels: int) -> tuple[int, int] 
             height, width, _ = _plan(np.load(path, mmap_mode="r", allow_pickle=False).shape, channels)
             return width, height
         if start[:4] in PREFIXES:  # of these, versions of Pillow differ in whether the size is that of the upright
-            return tiff_size(path, None if channels == 3 else lambda shape: _plan(shape, channels))
+            return _tiff_size(path, channels, max_pixels)
         with Image.open(path, formats=FORMATS) as image:
             return image.size if read_orientation(image) < 5 else (image.height, image.width)
     except Exception:  # damaged files raise nearly every kind of exception
@@ -88,13 +89,34 @@ def count_channels(data: bytes) -> int | None:
     try:
         if data.startswith(_NPY):
             return _count(_npy_shape(data))
-        if data[:4] in PREFIXES:
-            shape = tiff_shape(data)
-            return 3 if shape is None else _count(shape)
+        if data[:4] in PREFIXES and (found := _tiff_channels(data)):
+            return found
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return 3 if image.mode in ("P", "CMYK") else len(image.getbands())
     except Exception:
         return None
+
+
+def _tiff_size(path: Path, channels: int, max_pixels: int) -> tuple[int, int]:
+    if channels != 3:
+        return tiff_size(path, lambda shape: _plan(shape, channels))
+    with contextlib.suppress(Exception):
+        size = tiff_size(path, None)
+        with Image.open(path, formats=FORMATS) as image:
+            if image.size == size and read_orientation(image) < 5:
+                return size
+    # turned, not for Pillow, or damaged so that its readers see it differently
+    height, width, _ = decode_pixels(path.read_bytes(), channels=3, max_pixels=max_pixels, min_side=1).shape
+    return width, height
+
+
+def _tiff_channels(data: bytes) -> int | None:
+    """None as well for files of damaged pages, of which Pillow may still read the first."""
+    try:
+        shape = tiff_shape(data)
+    except Exception:
+        return None
+    return 3 if shape is None else _count(shape)
 
 
 def _decode_bands(data: bytes, channels: int, max_pixels: int, min_side: int) -> np.ndarray:

@@ -194,3 +194,10 @@ def test_sizes_come_from_headers(tmp_path):
     assert read_size(tmp_path / "gone.png", channels=3, max_pixels=10**6) is None
     assert count_channels(files["c.jpg"]) == 3
     assert count_channels(files["d.png"]) is None
+
+
+def test_of_a_tiff_of_several_rgb_pages_the_first_is_read_and_counted():
+    pages = np.random.default_rng(0).integers(0, 256, (4, *SHAPE, 3)).astype(np.uint8)
+    data = tiff(pages, photometric="rgb")
+    assert np.array_equal(decode_pixels(data, channels=3, **LIMITS), pages[0])
+    assert count_channels(data) == 3
