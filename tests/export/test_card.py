@@ -14,6 +14,7 @@ from pipeline.export.card import escape
         ("- list", r"\- list"),
         ("+ list", r"\+ list"),
         ("1. list", r"1\. list"),
+        ("===", r"\==="),
         ("2) list", r"2\) list"),
         ("http://x www.y a@b", r"http:/\/x www\.y a\@b"),
         ("back\\slash", r"back\\slash"),
