@@ -213,8 +213,7 @@ def _read(path: Path, schema: pa.Schema) -> tuple[list[tuple[Any, ...]], dict[st
         noted = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     except UnicodeDecodeError:
         raise _unusable(path, "holds text that is not UTF-8") from None
-    digest = noted.pop(_DIGEST, None)
-    if digest is not None and digest != _digest(rows, noted):
+    if noted.pop(_DIGEST, None) != _digest(rows, noted):
         raise _unusable(path, "its content differs from the digest that is noted in it")
     for row in rows:
         check_id(row[0], path)

@@ -76,7 +76,7 @@ def escape(text: object) -> str:
     """Text that Markdown shows as it is: on one line, without markup, links or HTML."""
     line = " ".join(str(text).split())
     line = re.sub(r"([\\`*_{}\[\]()#|~!@])", r"\\\1", line)
-    line = re.sub(r"^([-+=]|\d+\.)", lambda found: found[0][:-1] + "\\" + found[0][-1], line)  # no list or rule in a list
+    line = re.sub(r"^([-+=]|\d+\.)", lambda found: found[0][:-1] + "\\" + found[0][-1], line)  # no list in a list
     line = re.sub(r"(://|\bwww\.)", lambda found: found[0][:-1] + "\\" + found[0][-1], line)  # no link by itself
     return html.escape(line, quote=False)
 

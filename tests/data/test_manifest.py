@@ -17,6 +17,7 @@ from pipeline.data.manifest import (
     write_truth,
 )
 from pipeline.errors import InputError
+from pipeline.runtime.digests import value_digest
 
 
 def row(split: str, name: str, sha256: str = "", verdict: str = "ok") -> ImageRow:
@@ -85,9 +86,12 @@ def test_missing_and_foreign_tables_are_named(tmp_path):
     assert_unusable(path, "columns")
     write_images(path, TABLE)
     table = pq.ParquetFile(path).read()
-    pq.write_table(table.replace_schema_metadata({}), path)
-    assert_unusable(path, "frame")
-    pq.write_table(table.replace_schema_metadata({"frame": '{"resize": 5, "crop": "none", "crop_size": 0}'}), path)
+    notes = {"frame": '{"resize": 5, "crop": "none", "crop_size": 0}'}
+    for damaged in ({}, notes):
+        pq.write_table(table.replace_schema_metadata(damaged), path)
+        assert_unusable(path, "differs from the digest")
+    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    pq.write_table(table.replace_schema_metadata({**notes, "content_sha256": value_digest([rows, notes])}), path)
     assert_unusable(path, "frame")
     pq.write_table(table.set_column(1, "split", pa.array([None, "a", "b"], pa.string())), path)
     assert_unusable(path, "empty cells")
@@ -108,3 +112,11 @@ def test_damage_is_never_read_as_data(tmp_path):
         assert rows == TABLE.rows  # the flip hit what carries no data, such as statistics
     path.write_bytes(whole[: len(whole) // 2])
     assert_unusable(path, "not a readable")
+
+
+def test_a_truth_table_that_lost_its_notes_is_refused(tmp_path):
+    path = tmp_path / "truth.parquet"
+    write_truth(path, TRUTH)
+    pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata({}), path)
+    with pytest.raises(InputError, match="differs from the digest"):
+        read_truth(path)

@@ -1,8 +1,8 @@
 """Any side-car of a trained model, and any names in what is exported."""
 
 import json
-import re
 import os
+import re
 from pathlib import Path
 
 import numpy as np
