@@ -56,8 +56,8 @@ fuzz: env ## try 200 000 damaged files, other ones each time
 	FS4_FUZZ_CASES=200000 FS4_FUZZ_SUMMARY=docs/faults/fuzz.json python -m pytest tests/fuzz
 	python -m tests.faults.table
 
-kill-matrix: env ## kill 50 runs at random moments, and repeat them
-	python -m tests.faults.kill_matrix --kills 50 --out docs/faults/kill-matrix.json
+kill-matrix: env ## kill 60 runs at random moments, and repeat them
+	python -m tests.faults.kill_matrix --kills 60 --out docs/faults/kill-matrix.json
 	python -m tests.faults.table
 
 soak: env ## train and evaluate 200 times in one process

@@ -1,4 +1,4 @@
-"""Kills runs at random moments and repeats them: `python -m tests.faults.kill_matrix --kills 50 --out FILE`.
+"""Kills runs at random moments and repeats them: `python -m tests.faults.kill_matrix --kills 60 --out FILE`.
 
 Each case takes a copy of a finished tiny run, lets `dvc repro` make one stage anew, and kills either the stage's
 process or DVC itself at a seeded random moment. Then `dvc repro` must end with the same bytes as the run that was never
