@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from pipeline.backbones.encoder import Encoder, Source
+from pipeline.backbones.folding import fold_norms
 from pipeline.data.views import normalise
 from pipeline.params import Precision
 from pipeline.runtime.device import autocast, copy_to
@@ -20,7 +21,7 @@ def freeze_encoder(
     """Make the function that `extract_features` calls.
 
     Args:
-        encoder: The self-supervised network; it is moved to `device` and set to evaluation mode.
+        encoder: The self-supervised network; a copy of it is used, on `device` and with its batch norms folded.
         source: Name of one of its maps: res4, res5, last or decoder.
         device: Where to compute.
         precision: Of the forward pass; the map comes back as float32.
@@ -29,11 +30,11 @@ def freeze_encoder(
     Returns:
         uint8 (B, 3, h, w) to float32 (B, D, h', w').
     """
-    encoder = encoder.to(device).to(memory_format=torch.channels_last).eval()
+    network = fold_norms(encoder).to(device).to(memory_format=torch.channels_last)
 
     def encode(frames: torch.Tensor) -> torch.Tensor:
         with autocast(device, precision):
-            features = encoder.forward_map(normalise(copy_to(device, frames)), source)
+            features = network.forward_map(normalise(copy_to(device, frames)), source)
         return features.float()
 
     return partial(Portions(spare).map, encode)

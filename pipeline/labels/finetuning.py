@@ -57,7 +57,7 @@ def finetune(
     for whole, (steps, weights, rate) in enumerate(phases):
         net.train()
         net.body.train(bool(whole))
-        optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=params.weight_decay)
+        optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=params.weight_decay, fused=True)
         for position in range(steps):
             if whole:
                 optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * position / steps))

@@ -63,4 +63,4 @@ def build_optimizer(weights: Iterable[torch.nn.Parameter], params: PretrainParam
         return torch.optim.SGD(trained, lr=rate, momentum=MOMENTUM, weight_decay=decay)
     if params.optimizer == "lars":
         return Lars(trained, lr=rate, weight_decay=decay)
-    return torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)

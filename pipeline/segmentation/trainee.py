@@ -80,7 +80,8 @@ class SegmenterTrainee:
                     "params": [*segmenter.embedding.parameters(), *self.guidance.parameters()],
                     "lr": params.head_learning_rate,
                 },
-            ]
+            ],
+            fused=True,
         )
         if self.teacher:
             self.optimizer.register_step_post_hook(self.teacher.follow)

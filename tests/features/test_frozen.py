@@ -33,7 +33,7 @@ def test_maps_have_the_channels_that_are_told(source: Source) -> None:
 
 
 def test_a_batch_that_is_too_large_for_the_device_comes_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, seen = build_encoder("resnet18", 32, 0), list[int]()
+    encoder, seen = build_encoder("resnet18", 32, 0).eval(), list[int]()
     forward = encoder.forward_map
 
     def refuse(images: torch.Tensor, source: Source) -> torch.Tensor:
@@ -42,12 +42,11 @@ def test_a_batch_that_is_too_large_for_the_device_comes_in_halves(monkeypatch: p
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(images, source)
 
-    encode = freeze_encoder(encoder, "decoder", device=CPU, precision="fp32")
     with torch.inference_mode():
-        whole = encode(FRAMES)
+        whole = freeze_encoder(encoder, "decoder", device=CPU, precision="fp32")(FRAMES)
         monkeypatch.setattr(encoder, "forward_map", refuse)
         with pytest.raises(torch.OutOfMemoryError):
-            encode(FRAMES)
+            freeze_encoder(encoder, "decoder", device=CPU, precision="fp32")(FRAMES)
         spared = freeze_encoder(encoder, "decoder", device=CPU, precision="fp32", spare=True)(FRAMES)
     assert seen == [4, 4, 2, 1, 1, 1, 1]
     torch.testing.assert_close(spared, whole)
