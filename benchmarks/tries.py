@@ -1,4 +1,4 @@
-"""Measures variants of the method, each against the default: `python -m benchmarks.tries --help`.
+"""Measures variants of the method, each against one start: `python -m benchmarks.tries --help`.
 
 What is tried stands in benchmarks/tries.yaml. All runs are made in a temporary clone of the last commit, where DVC
 repeats only the stages that a variant changes. Each result is kept at once as a record and in the table of
@@ -27,22 +27,28 @@ from pipeline.yaml_reader import read_yaml
 
 LIST, RECORDS, PAGE = Path("benchmarks/tries.yaml"), Path("docs/results/tries"), Path("docs/method.md")
 START, END = "<!-- tries: `python -m benchmarks.tries` -->", "<!-- end of tries -->"
-HEADER = "| tried | switches | accuracy | mIoU | against the default | things | stuff |\n|---|---|---|---|---|---|---|"
-DEFAULT = "default"
+HEADER = "| tried | switches | accuracy | mIoU | against the start | things | stuff |\n|---|---|---|---|---|---|---|"
+BEGINNING = "start"
 
 
 def read_tries(path: Path = LIST) -> dict[str, tuple[str, dict[str, Any]]]:
     """Group and overrides of every variant, by name, in the order of the file."""
-    tries: dict[str, tuple[str, dict[str, Any]]] = {}
-    for group, variants in read_yaml(path).items():
-        for name, switches in variants.items():
-            overrides: dict[str, Any] = {}
-            for key, value in switches.items():
-                for part in reversed(key.split(".")):
-                    value = {part: value}
-                overrides = merge_overrides(overrides, value)
-            tries[name] = (group, overrides)
-    return tries
+    groups = {group: variants for group, variants in read_yaml(path).items() if group != BEGINNING}
+    return {name: (group, _nest(switches)) for group, variants in groups.items() for name, switches in variants.items()}
+
+
+def read_start(path: Path = LIST) -> dict[str, Any]:
+    """What all variants change."""
+    return _nest(read_yaml(path)[BEGINNING])
+
+
+def _nest(switches: dict[str, Any]) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for key, value in switches.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        overrides = merge_overrides(overrides, value)
+    return overrides
 
 
 def measure(clone: Path, params: dict[str, Any]) -> dict[str, Any]:
@@ -80,14 +86,14 @@ def format_tables(folder: Path, tries: dict[str, tuple[str, dict[str, Any]]]) ->
         for name, (group, overrides) in tries.items():
             if name in chosen:
                 switches = " ".join(spell_flags(overrides)[1::2])
-                lines.append(_row(group, switches, chosen[name]["draws"], chosen.get(DEFAULT, {}).get("draws")))
+                lines.append(_row(group, switches, chosen[name]["draws"], chosen.get(BEGINNING, {}).get("draws")))
         commits = ", ".join(sorted({f"`{record['commit']}`" for record in chosen.values()}))
         parts.append(f"`{data}`, training seed {seed}, at {commits}:\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _row(group: str, switches: str, draws: dict[str, Any], default: dict[str, Any] | None) -> str:
-    against = f"{draws['miou_mean'] - default['miou_mean']:+.1f}" if default and switches else "–"
+def _row(group: str, switches: str, draws: dict[str, Any], start: dict[str, Any] | None) -> str:
+    against = f"{draws['miou_mean'] - start['miou_mean']:+.1f}" if start and switches else "–"
     cells = [
         group,
         f"`{switches}`" if switches else "–",
@@ -115,7 +121,7 @@ def main(
         raise ParamsError(f"{unknown[0]}: no such variant; {LIST} has {', '.join(tries)}")
     base = merge_overrides(read_yaml(Path("params.yaml")), read_presets([*preset.split(), "fs4"]))
     base = merge_overrides(base, {"data": {"source": "folder", "root": data}} if data else {})
-    base = merge_overrides(base, {"train": {"seed": seed}})
+    base = merge_overrides(merge_overrides(base, read_start()), {"train": {"seed": seed}})
     chosen = only.split() or list(tries)
     for variant in chosen:
         parse_params(merge_overrides(base, tries[variant][1]))
