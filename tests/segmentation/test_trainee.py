@@ -115,12 +115,12 @@ def test_the_distance_of_the_views_is_added_with_its_weight(trainee, images):
 
 
 def test_a_balanced_assignment_fills_all_clusters(trainee, images):
-    toy = trainee(assignment={"method": "balanced"})
+    toy = trainee(assignment={"method": "balanced"}, cae={"gamma": 0.5})
     toy.prototypes.centroids.copy_(F.normalize(torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0)), dim=2))
     losses_of(toy, images)
     shares = toy.monitors.histogram / toy.monitors.histogram.sum()
     assert (shares - 0.25).abs().max() < 0.1
-    nearest = trainee()
+    nearest = trainee(cae={"gamma": 0.5})
     nearest.prototypes.centroids.copy_(toy.prototypes.centroids)
     losses_of(nearest, images)
     assert (nearest.monitors.histogram / nearest.monitors.histogram.sum() - 0.25).abs().max() > 0.15
