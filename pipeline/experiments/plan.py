@@ -24,12 +24,12 @@ PARAMS, GRAPH = Path("params.yaml"), Path("dvc.yaml")
 
 @dataclass(frozen=True)
 class Run:
-    """One baseline with one training seed.
+    """One baseline with one seed.
 
     Attributes:
         name: Of its experiment: the preset, and the seed unless it is 0.
         preset: One of `BASELINES`.
-        seed: `train.seed`; all stages before the training are the same for every seed.
+        seed: `pretrain.seed` and `train.seed`; what one seed's baselines share is computed once.
         data: Name of the data, for the record.
         params: Group `data` of its parameters.
         flags: Arguments of `dvc exp run`.
@@ -65,7 +65,8 @@ def plan_runs(root: str, presets: Sequence[str], seeds: str, only: Sequence[str]
     Args:
         root: Absolute path of the images; empty for what the presets or `params.yaml` say.
         presets: Presets of the data, such as `camvid`, which come before the baseline's.
-        seeds: Training seeds, with blanks between them.
+        seeds: Seeds of pre-training and training, with blanks between them. Two pre-trainings differ by more than
+            two trainings on top of one do, so that a comparison on one of them says little.
         only: Baselines to run; empty for all.
 
     Raises:
@@ -83,12 +84,13 @@ def plan_runs(root: str, presets: Sequence[str], seeds: str, only: Sequence[str]
     runs = []
     for seed in _read_seeds(seeds):
         for preset, overrides in chosen.items():
-            changes = merge_overrides(overrides, {"train": {"seed": seed}})
+            changes = merge_overrides(overrides, {key: {"seed": seed} for key in ("pretrain", "train")})
             values = parse_params(merge_overrides(base, merge_overrides(changes, place))).model_dump()
             data = values["data"]
             scored = {group: value for group, value in values.items() if group not in ("run", "report")}
             scored["data"] = {key: value for key, value in data.items() if key != "root"}
-            command = f"dvc exp run $(fs4 preset {' '.join([*presets, preset])}) -S train.seed={seed}"
+            command = f"dvc exp run $(fs4 preset {' '.join([*presets, preset])})"
+            command += f" -S pretrain.seed={seed} -S train.seed={seed}"
             if root:
                 flags = spell_flags(merge_overrides(changes, {"data": {"source": "folder"}}))
                 flags += ["-S", f'data.root="{data["root"]}"']

@@ -36,11 +36,12 @@ def test_data_presets_come_before_the_baseline_and_the_place_last(tmp_path):
     assert run.flags[::2] == ("-S",) * len(flags)
     assert flags["data.resize"] == "240"
     assert flags["train.epochs"] == "0"  # camvid says otherwise
-    assert flags["train.seed"] == "1"
+    assert (flags["pretrain.seed"], flags["train.seed"]) == ("1", "1")
     assert (flags["data.source"], flags["data.root"]) == ("folder", f'"{root}"')
     assert (run.data, run.params["root"]) == ("my-photos", str(root))
     assert run.command == (
-        "dvc exp run $(fs4 preset camvid features) -S train.seed=1 -S data.source=folder -S data.root=MY-PHOTOS"
+        "dvc exp run $(fs4 preset camvid features) -S pretrain.seed=1 -S train.seed=1 -S data.source=folder "
+        "-S data.root=MY-PHOTOS"
     )
 
 

@@ -47,7 +47,8 @@ def test_every_run_is_an_experiment_and_a_record(first: tuple[Project, str]) -> 
         assert noted["seed"] == (1 if name.endswith("-s1") else 0)
         assert (noted["commit"], noted["split"]) == (commit, "val")
         assert noted["seconds"].keys() >= {"pretrain", "extract", "cluster", "train", "evaluate"}
-        assert noted["command"] == f"dvc exp run $(fs4 preset {noted['preset']}) -S train.seed={noted['seed']}"
+        seeds = f"-S pretrain.seed={noted['seed']} -S train.seed={noted['seed']}"
+        assert noted["command"] == f"dvc exp run $(fs4 preset {noted['preset']}) {seeds}"
         pictures = project.root / "data/compare/sample" / name
         assert len(list(pictures.glob("*-prediction.png"))) == 3
         assert f"| sample | `{noted['preset']}` | 0, 1 |" in output

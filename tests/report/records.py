@@ -30,7 +30,7 @@ def make_record(preset="picie", seed=0, miou=20.0, **changes):
         "seconds": {"train": 100.0 + seed, "pretrain": 60.0},
         "protocol": {"split": "val", "match_rule": "hungarian", "frame": "short side 128 px"},
         "versions": {"torch": "2.14.1"},
-        "command": f"dvc exp run $(fs4 preset {preset}) -S train.seed={seed}",
+        "command": f"dvc exp run $(fs4 preset {preset}) -S pretrain.seed={seed} -S train.seed={seed}",
     }
     if drawn is not None:
         record["metrics"]["draws"] = {
