@@ -54,7 +54,7 @@ def doctor(
 def baselines(
     data: Annotated[str, typer.Option(help="Absolute path of a folder of images; without it, the sample set.")] = "",
     preset: Annotated[str, typer.Option(help="Presets of the data, as in camvid.")] = "",
-    seeds: Annotated[str, typer.Option(help="Training seeds, with blanks between.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Of pre-training and training, with blanks between.")] = "0",
     only: Annotated[str, typer.Option(help="Baselines to run, with blanks between; without it, all.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Make all experiments again.")] = False,
 ) -> None:

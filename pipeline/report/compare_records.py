@@ -1,4 +1,4 @@
-"""Records of runs that belong together: same data and split, one preset and one training seed each."""
+"""Records of runs that belong together: same data and split, one preset and one seed each."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The runs of one preset, by rising training seed."""
+    """The runs of one preset, by rising seed."""
 
     name: str
     runs: tuple[Record, ...]

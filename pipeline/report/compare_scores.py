@@ -1,4 +1,4 @@
-"""Means over training seeds, and differences between baselines that share their seeds."""
+"""Means over seeds, and differences between baselines that share their seeds."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def spread_of(baseline: Baseline, figure: Figure, *, draws: bool = False) -> Spread | None:
-    """A figure of a baseline over its training seeds."""
+    """A figure of a baseline over its seeds."""
     return spread(figure_of(run, figure, draws=draws) for run in baseline.runs)
 
 
@@ -184,10 +184,10 @@ def judge_comparison(comparison: Comparison) -> tuple[str, str]:
     drawn = paired_difference(ours, reference, miou, draws=True)
     found = drawn or paired_difference(ours, reference, miou)
     if found is None:
-        return f"{WHOLE} and {REFERENCE} have no training seed in common, so they cannot be paired.", ""
+        return f"{WHOLE} and {REFERENCE} have no seed in common, so they cannot be paired.", ""
     mean = spread_of(ours, miou, draws=drawn is not None)
     assert mean is not None
-    seeds = f"{len(found.seeds)} common training seed{'s' if len(found.seeds) > 1 else ''}"
+    seeds = f"{len(found.seeds)} common seed{'s' if len(found.seeds) > 1 else ''}"
     deviation = "no sd from one seed" if found.pooled_sd is None else f"pooled sd {found.pooled_sd:.1f}"
     what = "mean over the final clusterings" if drawn else "chosen clustering"
     side = "above" if found.mean >= 0 else "below"

@@ -96,7 +96,7 @@ def results_table(folder: Path) -> str:
 
 
 def baselines_table(folder: Path, data: str | None = None) -> str:
-    """The baselines' records as Markdown: one row for each, mean and standard deviation over training seeds.
+    """The baselines' records as Markdown: one row for each, mean and standard deviation over seeds.
 
     Args:
         folder: Where records lie.

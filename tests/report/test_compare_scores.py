@@ -119,12 +119,12 @@ def test_the_verdict_takes_the_mean_over_draws_and_names_the_floor():
     picie = baseline("picie", {0: 20.0, 1: 22.0}, drawn=18.0)
     sentence, tone = judge_comparison(comparison(picie, baseline("fs4", {0: 40.0, 1: 42.0}, drawn=28.0)))
     assert sentence == (
-        "fs4 is 10.0 points of mIoU above picie (2 common training seeds, pooled sd 0.0; mean over the final "
+        "fs4 is 10.0 points of mIoU above picie (2 common seeds, pooled sd 0.0; mean over the final "
         "clusterings); with 28.0\u00a0% it is above the best floor (16.7\u00a0%)."
     )
     assert tone == "good"
     sentence, tone = judge_comparison(comparison(picie, baseline("fs4", {0: 15.0, 1: 15.5}, drawn=None)))
-    assert sentence.startswith("fs4 is 5.8 points of mIoU below picie (2 common training seeds, pooled sd 1.0; chosen")
+    assert sentence.startswith("fs4 is 5.8 points of mIoU below picie (2 common seeds, pooled sd 1.0; chosen")
     assert "it is not above the best floor" in sentence
     assert tone == "poor"
 
@@ -134,7 +134,7 @@ def test_the_verdict_takes_the_mean_over_draws_and_names_the_floor():
     [
         ((baseline("picie", {0: 1.0}),), "no runs of fs4 yet"),
         ((baseline("mdc", {0: 1.0}),), "no runs of picie and fs4 yet"),
-        ((baseline("picie", {0: 1.0}), baseline("fs4", {1: 1.0})), "no training seed in common"),
+        ((baseline("picie", {0: 1.0}), baseline("fs4", {1: 1.0})), "no seed in common"),
     ],
 )
 def test_what_is_missing_is_said(baselines, words):
@@ -145,5 +145,5 @@ def test_what_is_missing_is_said(baselines, words):
 
 def test_one_common_seed_has_no_tone():
     sentence, tone = judge_comparison(comparison(baseline("picie", {0: 1.0}), baseline("fs4", {0: 30.0})))
-    assert "1 common training seed, no sd from one seed" in sentence
+    assert "1 common seed, no sd from one seed" in sentence
     assert tone == ""
