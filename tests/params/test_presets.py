@@ -37,9 +37,11 @@ def test_presets_must_exist_and_fit_the_parameters(project):
 
 
 def test_presets_are_checked_together_not_each_alone(project):
-    (project / "presets" / "many.yaml").write_text("train:\n  warmup_epochs: 20\n")
+    (project / "presets" / "many.yaml").write_text("train:\n  warmup_epochs: 20\n  pgg:\n    use: [classification]\n")
     (project / "presets" / "long.yaml").write_text("train:\n  epochs: 30\n")
-    assert read_presets(["long", "many"]) == {"train": {"epochs": 30, "warmup_epochs": 20}}
+    assert read_presets(["long", "many"]) == {
+        "train": {"epochs": 30, "warmup_epochs": 20, "pgg": {"use": ["classification"]}}
+    }
     with pytest.raises(ParamsError, match=r"params\.yaml with presets/many\.yaml: train\.warmup_epochs"):
         read_presets(["many"])
 
