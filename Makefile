@@ -6,7 +6,8 @@ READY := $(VENV)/.ready
 TORCH_INDEX ?=
 # Optional: files of presets/ without their ending, as in PRESET="camvid picie"; later ones win
 PRESET ?=
-# For `make baselines`: seeds (of pre-training and training), an absolute path of images, some of the baselines, and whether to start over
+# For `make baselines`: seeds of pre-training and training, an absolute path of images, some of the baselines, and
+# whether to start over
 SEEDS ?= 0
 DATA ?=
 ONLY ?=
