@@ -41,7 +41,7 @@ def divide_labelled(table: ImageTable, truth: GroundTruth | None, seed: int) -> 
         Both lists, each in the table's order and not empty.
 
     Raises:
-        InputError: There are no masks, or too few of split train.
+        InputError: There are no masks, or too few of split train, or train is one of several scored splits.
     """
     if truth is None:
         raise InputError("no masks were found, and this stage learns from them; see data/raw/README.md for their place")
@@ -52,7 +52,12 @@ def divide_labelled(table: ImageTable, truth: GroundTruth | None, seed: int) -> 
             "stage off in group optional"
         )
     if truth.split != "train":
-        scored = [row for row in table.select(truth.split) if truth.has(row.image_id)]
+        if "train" in truth.splits:
+            raise InputError(
+                f"split {truth.split!r} would be learnt from and scored at once; in group probe or finetune name splits "
+                "other than train, or train alone, a part of which is then set aside"
+            )
+        scored = [row for row in table.select(None) if row.split in truth.splits and truth.has(row.image_id)]
         return Division(truth, learnt, scored, truth.split)
     if len(learnt) < 2:
         raise InputError("one labelled image cannot be both learnt from and scored; label a second one")

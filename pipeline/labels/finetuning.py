@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.data.views import apply_photometric, draw_photometric, normalise
-from pipeline.errors import TrainingError
+from pipeline.errors import InputError, TrainingError
 from pipeline.labels.labelled import LabelledFrames
 from pipeline.labels.network import LabelledNet, labelled_loss
 from pipeline.params import FinetuneParams
@@ -46,8 +46,14 @@ def finetune(
         check_stop: Asked after every step.
 
     Raises:
+        InputError: No chosen image has a labelled pixel.
         TrainingError: The loss is no finite number.
     """
+    if not labelled.has_labels(chosen, ignore_index):
+        raise InputError(
+            f"every pixel of the {len(chosen)} masks to learn from has the ignored id {ignore_index}; check the masks, "
+            "or take other images: a larger share in finetune.fractions, or another finetune.seed"
+        )
     net.to(device).to(memory_format=torch.channels_last)
     phases = [
         (params.head_steps, list(net.head.parameters()), params.head_learning_rate),

@@ -31,6 +31,10 @@ class LabelledFrames:
         """Class ids of one image, int32 (H, W)."""
         return self._truth.read(self.frames.rows[index].image_id)
 
+    def has_labels(self, indices: Sequence[int], ignore_index: int) -> bool:
+        """Whether one of these images has a pixel that is not ignored; no more masks are read than it takes."""
+        return any((self.mask(index) != ignore_index).any() for index in indices)
+
     def take(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Images of one shape, uint8 (B, 3, H, W), and their class ids, int64 (B, H, W)."""
         masks = np.stack([self.mask(index) for index in indices]).astype(np.int64)

@@ -6,8 +6,8 @@ from pipeline.labels.division import Division, divide_labelled
 from tests.labels.conftest import Data
 
 
-def divide(data: Data, *splits: str, seed: int = 0) -> Division:
-    truth = open_truth(data.table, data.truth_table(*splits), "auto", "error")
+def divide(data: Data, *splits: str, seed: int = 0, scored: str = "auto") -> Division:
+    truth = open_truth(data.table, data.truth_table(*splits), scored, "error")
     return divide_labelled(data.table, truth, seed)
 
 
@@ -16,6 +16,15 @@ def test_train_is_learnt_and_val_is_scored(data):
     assert [row.split for row in division.learnt] == ["train"] * 6
     assert [row.split for row in division.scored] == ["val"] * 3
     assert division.split == "val"
+
+
+def test_several_splits_are_scored_but_never_what_was_learnt(tmp_path):
+    data = Data(tmp_path, ["train", "val", "test", "val"])
+    division = divide(data, "train", "val", "test", scored="val+test")
+    assert [row.split for row in division.scored] == ["val", "test", "val"]
+    assert division.split == "val+test"
+    with pytest.raises(InputError, match=r"split 'train\+val' would be learnt from and scored at once"):
+        divide(data, "train", "val", scored="train+val")
 
 
 def test_without_other_masks_a_part_of_train_is_set_aside(data):

@@ -3,9 +3,10 @@ import functools
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.data.loading import FrameDataset
-from pipeline.errors import TrainingError
+from pipeline.errors import InputError, TrainingError
 from pipeline.evaluation.truth import open_truth
 from pipeline.labels.finetuning import augment, draw_batch, finetune
 from pipeline.labels.labelled import LabelledFrames
@@ -105,3 +106,24 @@ def test_a_batch_has_one_shape_and_comes_from_the_chosen():
     assert all(len({sizes[index] for index in batch}) == 1 for batch in drawn)
     assert sum(batch[0] == 1 for batch in drawn) == pytest.approx(200 / 3, abs=30)
     assert draw_batch(sizes, [4], 2, np.random.default_rng(0)) == [4, 4]
+
+
+def test_images_without_any_labelled_pixel_are_refused(tmp_path, artifacts):
+    data = Data(tmp_path, ["train"] * 2)
+    Image.fromarray(np.full((32, 32), 255, np.uint8)).save(tmp_path / "0-mask.png")
+    truth = open_truth(data.table, data.truth_table("train"), "auto", "error")
+    labelled = LabelledFrames(FrameDataset(data.table.select("train"), data.table, 10**6), truth)
+    net = LabelledNet(load_body("backbone", artifacts["backbone"]), 8, 2, 0)
+    with pytest.raises(InputError, match="every pixel of the 1 masks to learn from has the ignored id 255"):
+        finetune(
+            net,
+            labelled,
+            [0],
+            make_params(),
+            learning_rate=1e-3,
+            ignore_index=255,
+            seed=0,
+            device=CPU,
+            check_stop=lambda: None,
+        )
+    assert labelled.has_labels([0, 1], 255)
