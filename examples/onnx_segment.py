@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def main(model: str, photo: str, target: str) -> None:
-    """Write the clusters of all pixels as an 8-bit grey PNG (at most 256 of them), and print how large each one is."""
+    """Write the labels of all pixels as an 8-bit grey PNG, and print how large each is; clusters of one name are one."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     notes = json.loads(session.get_modelmeta().custom_metadata_map["fs4"])
     image = Image.open(photo, formats=["JPEG", "PNG", "BMP", "WEBP", "TIFF"]).convert("RGB")
@@ -23,11 +23,12 @@ def main(model: str, photo: str, target: str) -> None:
     (labels,) = session.run(None, {"images": scaled.transpose(2, 0, 1)[None]})
     if labels.ndim == 4:  # the model gives logits
         labels = labels.argmax(1)
-    found = Image.fromarray(labels[0].astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+    named = np.array(notes["named_ids"], np.uint8)[labels[0]]
+    found = Image.fromarray(named).resize(image.size, Image.Resampling.NEAREST)
     found.save(target)
     counts = np.bincount(np.asarray(found).ravel(), minlength=len(notes["names"]))
-    for name, count in zip(notes["names"], counts, strict=True):
-        print(f"{100 * count / counts.sum():5.1f} %  {name}")
+    for label, name in sorted(set(zip(notes["named_ids"], notes["names"], strict=True))):
+        print(f"{100 * counts[label] / counts.sum():5.1f} %  {name}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pipeline.export.graph import OUTPUTS, build_graph
 from pipeline.export.onnx_files import OPSET, quantise, require_onnx, simplify, spare_choices, write_onnx
 from pipeline.export.parity import Agreement, measure_agreement, measure_latencies, run_onnx, run_torch
 from pipeline.export.predict import check_folder
-from pipeline.labels.names import load_names, segmentation_by
+from pipeline.labels.names import Names, load_names, segmentation_by
 from pipeline.params import STRIDE
 from pipeline.runtime.artifacts import Artifact, create_artifact, open_artifact, write_json
 from pipeline.runtime.locks import hold
@@ -148,12 +148,13 @@ def _quantise(target: Path, source: Path, dataset: FrameDataset, train: list[int
 
 def _notes(artifact: Artifact, segmenter: Segmenter, options: ExportOptions, resize: int) -> dict[str, Any]:
     segmentation = segmentation_by(artifact)
-    names: Sequence[str] = [f"cluster {cluster}" for cluster in range(segmenter.k)]
+    names = Names(segmentation, tuple(f"cluster {cluster}" for cluster in range(segmenter.k)))
     if options.names:
-        names = load_names(options.names, segmenter.k, segmentation).of_cluster
+        names = load_names(options.names, segmenter.k, segmentation)
     notes = {
         "segmentation": segmentation,
-        "names": list(names),
+        "names": list(names.of_cluster),
+        "named_ids": list(names.merged_ids),
         "resize": resize,
         "multiple_of": STRIDE,
         "input": "uint8 (batch, channels, height, width), RGB, 0..255; normalised inside",

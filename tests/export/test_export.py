@@ -173,13 +173,25 @@ def test_the_example_needs_neither_torch_nor_this_project(exported, tmp_path):
         "assert not {'torch', 'pipeline'} & set(sys.modules)\n"
     )
     command = [sys.executable, "-I", "-c", code, str(exported / "model.onnx"), "photo.jpg", "labels.png"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    counts, shares = segment_by_example(command, tmp_path)
+    assert shares == pytest.approx((100 * counts / counts.sum()).tolist(), abs=0.06)
+    model = onnx.load(exported / "model.onnx")  # the same with one name for the first and the last cluster
+    (notes,) = [entry for entry in model.metadata_props if entry.key == "fs4"]
+    notes.value = json.dumps(json.loads(notes.value) | {"names": ["a", "b", "c", "a"], "named_ids": [0, 1, 2, 0]})
+    onnx.save(model, tmp_path / "merged.onnx")
+    merged, shares = segment_by_example([*command[:-3], str(tmp_path / "merged.onnx"), *command[-2:]], tmp_path)
+    assert merged.tolist() == [counts[0] + counts[3], counts[1], counts[2], 0]
+    assert shares == pytest.approx((100 * merged / merged.sum()).tolist()[:3], abs=0.06)
+
+
+def segment_by_example(command: list[str], folder: Path) -> tuple[np.ndarray, list[float]]:
+    """Pixels of every label in the PNG that is written, and the shares in percent that are printed."""
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    with Image.open(tmp_path / "labels.png") as picture:
+    with Image.open(folder / "labels.png") as picture:
         assert picture.size == (150, 100)
         counts = np.bincount(np.asarray(picture).ravel(), minlength=4)
-    shares = [float(line.split("%")[0]) for line in ended.stdout.splitlines()]
-    assert shares == pytest.approx((100 * counts / counts.sum()).tolist(), abs=0.06)
+    return counts, [float(line.split("%")[0]) for line in ended.stdout.splitlines()]
 
 
 @pytest.fixture
@@ -190,6 +202,23 @@ def no_writing(monkeypatch, exported):
         path.write_bytes((exported / "model.onnx").read_bytes())
 
     monkeypatch.setattr(exporting, "write_onnx", copy)
+
+
+def test_clusters_of_one_name_share_an_id_in_the_notes(exported, project, tmp_path, monkeypatch):
+    kept = []
+
+    def copy(graph, path, *, notes, **_):
+        kept.append(notes)
+        path.write_bytes((exported / "model.onnx").read_bytes())
+
+    monkeypatch.setattr(exporting, "write_onnx", copy)
+    content = yaml.safe_load(project.names.read_text()) | {"names": dict(enumerate(["sky", "road", "sky", "car"]))}
+    names = tmp_path / "names.yaml"
+    names.write_text(yaml.safe_dump(content))
+    run(project, tmp_path / "named", int8=False, names=names)
+    run(project, tmp_path / "unnamed", int8=False, names=None)
+    found = [(notes["names"][2], notes["named_ids"]) for notes in kept]
+    assert found == [("sky", [0, 1, 0, 2]), ("cluster 2", [0, 1, 2, 3])]
 
 
 @pytest.mark.usefixtures("no_writing")
