@@ -26,7 +26,7 @@ class Row:
         other: Theirs; 0 where there is only a limit.
         unit: Of both.
         ratio: The figure that the target is about.
-        reach: The target, such as ">= 0.85", "<= 2"; empty where nothing was promised.
+        reach: The target, such as ">= 0.85", "<= 2", "1 ± 0.1"; empty where nothing was promised.
     """
 
     what: str
@@ -42,7 +42,9 @@ class Row:
         """Whether the target is reached; None without one."""
         if not self.reach:
             return None
-        sign, limit = self.reach.split()
+        sign, limit = self.reach.split()[-2:]
+        if sign == "±":
+            return abs(self.ratio - float(self.reach.split()[0])) <= float(limit)
         return self.ratio >= float(limit) if sign == ">=" else self.ratio <= float(limit)
 
 

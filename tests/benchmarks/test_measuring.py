@@ -9,7 +9,17 @@ from benchmarks.measuring import Row, peak_memory, time_calls
 
 @pytest.mark.parametrize(
     ("ratio", "reach", "met"),
-    [(0.9, ">= 0.85", True), (0.8, ">= 0.85", False), (2.0, "<= 2", True), (2.1, "<= 2", False), (1.0, "", None)],
+    [
+        (0.91, "1 ± 0.1", True),
+        (1.09, "1 ± 0.1", True),
+        (0.89, "1 ± 0.1", False),
+        (1.11, "1 ± 0.1", False),
+        (0.9, ">= 0.85", True),
+        (0.8, ">= 0.85", False),
+        (2.0, "<= 2", True),
+        (2.1, "<= 2", False),
+        (1.0, "", None),
+    ],
 )
 def test_a_row_knows_whether_it_reaches_its_target(ratio: float, reach: str, met: bool | None) -> None:
     assert Row("a", "b", 1.0, 1.0, "s", ratio, reach).met is met
