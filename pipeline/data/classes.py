@@ -103,9 +103,8 @@ def default_classes(ids: Iterable[int], ignore_index: int = DEFAULT_IGNORE_INDEX
         ignore_index: the one among them that means unlabelled.
 
     Returns:
-        Classes `class 0`, `class 1`… up to the largest value; values in between that do not occur are classes too,
-        since an id is a row of the confusion matrix. The ignored value is none, and the ids of those above it are one
-        less than their values.
+        One class for each value that occurs and is not ignored, called `class` and the value. Where the values are not
+        0, 1… without a gap, a table leads from them to the ids 0, 1… in their order.
 
     Raises:
         InputError: when no value is a class.
@@ -120,9 +119,9 @@ def default_classes(ids: Iterable[int], ignore_index: int = DEFAULT_IGNORE_INDEX
         raise InputError(
             f"mask values {min(found)}..{max(found)} do not fit 0..{_LARGEST_ID}; save the masks as 8-bit indices"
         )
-    values = [i for i in range(max(found) + 1) if i != ignore_index]
+    values = sorted(found)
     names = tuple(f"class {i}" for i in values)
-    if ignore_index > max(found):
+    if values == list(range(len(values))):
         return ClassList(names=names, kinds=None, ignore_index=ignore_index)
     table = {str(value): i for i, value in enumerate(values)} | {str(ignore_index): None}
     mask_ids = parse_mask_ids(table, len(names), DEFAULT_IGNORE_INDEX, "data.ignore_index")

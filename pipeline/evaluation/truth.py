@@ -23,7 +23,7 @@ class GroundTruth:
     """The masks of a data set, decoded one at a time.
 
     Attributes:
-        classes: The classes; without a `classes.json`, one for each value up to the largest that occurs.
+        classes: The classes; without a `classes.json`, one for each value that occurs in any mask.
         split: The split that is scored; several are joined by "+".
         splits: The same, apart.
     """

@@ -105,8 +105,15 @@ def test_a_long_value_is_cut_short(write):
     assert len(str(caught.value)) < 500
 
 
-def test_default_classes_are_numbered_up_to_the_largest_mask_value():
-    assert default_classes([255, 3, 1]) == ClassList(("class 0", "class 1", "class 2", "class 3"), None, 255)
+def test_default_classes_are_the_values_that_occur():
+    assert default_classes([255, 1, 0]) == ClassList(("class 0", "class 1"), None, 255)
+
+
+def test_values_between_that_do_not_occur_are_no_classes():
+    classes = default_classes([255, 5, 0])
+    assert (classes.names, classes.ignore_index) == (("class 0", "class 5"), 255)
+    assert classes.mask_ids
+    assert classes.mask_ids.translate(np.array([0, 5, 255, 2])).tolist() == [0, 1, 255, -1]
 
 
 def test_default_classes_need_a_value_that_is_not_ignored():
@@ -123,8 +130,9 @@ def test_default_classes_fit_8_bit_masks(ids):
 @pytest.mark.parametrize(
     ("ids", "ignored", "names", "expected"),
     [
-        ([0, 2, 5], 0, ("class 1", "class 2", "class 3", "class 4", "class 5"), {0: 255, 1: 0, 2: 1, 5: 4}),
-        ([0, 1, 3], 1, ("class 0", "class 2", "class 3"), {0: 0, 1: 255, 2: 1, 3: 2}),
+        ([0, 2, 5], 0, ("class 2", "class 5"), {0: 255, 2: 0, 5: 1}),
+        ([1, 2, 255], 0, ("class 1", "class 2", "class 255"), {0: 255, 1: 0, 2: 1, 255: 2}),
+        ([0, 1, 3], 1, ("class 0", "class 3"), {0: 0, 1: 255, 3: 1}),
     ],
 )
 def test_an_ignored_value_below_the_classes_leaves_no_gap(ids, ignored, names, expected):
@@ -133,7 +141,7 @@ def test_an_ignored_value_below_the_classes_leaves_no_gap(ids, ignored, names, e
     assert classes.mask_ids
     for value, target in expected.items():
         assert classes.mask_ids.translate(np.array([value])).tolist() == [target]
-    assert classes.mask_ids.translate(np.array([255])).tolist() == [-1]
+    assert classes.mask_ids.translate(np.array([254])).tolist() == [-1]
 
 
 def test_an_ignored_value_above_the_classes_needs_no_table():

@@ -147,6 +147,24 @@ def test_without_a_class_list_the_ids_that_occur_are_the_classes(folders):
     assert "restricted" not in metrics
 
 
+def test_ids_with_a_gap_make_no_classes_that_do_not_occur(folders):
+    for index, name in enumerate(NAMES):
+        folders.save("truth", name, np.array([0, 5, 5, 255], np.uint8)[np.minimum(mask_of(index), 3)])
+
+    def three_clusters(mask):
+        labels = mask.copy()
+        labels[:, :4] = 9
+        return labels
+
+    folders.predict(three_clusters)
+    metrics = folders.score(classes=False)
+    assert list(metrics["per_class"]) == ["class 0", "class 5"]
+    assert metrics["protocol"]["classes_counted"] == 2
+    assert metrics["all"]["miou"] == metrics["all"]["miou_present"]
+    assert folders.json("protocol.json")["absent_classes"] == "none"
+    assert sorted(folders.json("confusion.json")["class_of_cluster"])[-2:] == [0, 1]
+
+
 def test_an_id_outside_the_table_is_an_error_that_names_the_mask(folders):
     folders.predict(rename)
     folders.save("truth", "deep/two", np.where(mask_of(1) == 2, 9, mask_of(1)).astype(np.uint8))

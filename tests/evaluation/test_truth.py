@@ -68,10 +68,16 @@ def test_unknown_ids_are_an_error_or_ignored(tmp_path):
 
 
 def test_without_a_class_list_the_values_are_the_classes(tmp_path):
-    mask = np.where(MASK == 1, 255, MASK)
+    mask = np.where(MASK == 2, 255, MASK)
     truth = single(tmp_path, mask, text=None)
-    assert truth.classes.names == ("class 0", "class 1", "class 2")
+    assert truth.classes.names == ("class 0", "class 1")
     np.testing.assert_array_equal(truth.read("val/a"), mask[:, 8:40])
+
+
+def test_without_a_class_list_values_with_a_gap_make_no_class_between(tmp_path):
+    truth = single(tmp_path, np.array([0, 5, 255])[MASK], text=None)
+    assert truth.classes.names == ("class 0", "class 5")
+    np.testing.assert_array_equal(truth.read("val/a"), np.array([0, 1, 255])[MASK[:, 8:40]])
 
 
 def test_masks_of_nothing_but_ignored_pixels_are_nothing_to_evaluate(tmp_path):
