@@ -1,7 +1,9 @@
 """Boundary F1: how well the outlines of a segmentation follow those of the ground truth."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +71,26 @@ class BoundaryCounts:
         figures = np.where(truth + predicted > 0, 0.0, np.nan)
         np.divide(_PERCENT * above, below, out=figures, where=below > 0)
         return figures
+
+    def figures(self, names: Sequence[str]) -> dict[str, Any]:
+        """Group `boundary` of `metrics.json`.
+
+        Args:
+            names: Of the C classes.
+
+        Returns:
+            `tolerance`; `per_class`, F1 in percent of the classes that have a boundary in truth or prediction; and
+            `f1`, its mean over them, if there are any.
+        """
+        found = {name: float(f1) for name, f1 in zip(names, self.f1(), strict=True) if np.isfinite(f1)}
+        group: dict[str, Any] = {"tolerance": self.tolerance, "per_class": found}
+        if found:
+            group["f1"] = float(np.mean(list(found.values())))
+        return group
+
+    def describe(self) -> str:
+        """Say what is counted, for `protocol.json`."""
+        return f"tolerance {100 * self.tolerance:g} % of each image's diagonal; sums over all images"
 
 
 def _boundaries(labels: NDArray[np.integer], ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 
 from pipeline.data.manifest import ImageRow, ImageTable
 from pipeline.errors import ParamsError
+from pipeline.evaluation.boundary import BoundaryCounts
 from pipeline.evaluation.counting import CountedImage, Counts, Segmented, add_up, count_images
 from pipeline.evaluation.draws import matching_split, score_draws
 from pipeline.evaluation.figures import check_finite, confusion_file, describe_frame, rule_notes, split_figures
 from pipeline.evaluation.floors import floor_metrics
 from pipeline.evaluation.gallery import choose_exhibits, write_gallery
+from pipeline.evaluation.label_maps import FOLDER, read_shards
 from pipeline.evaluation.matching import Assignment, hungarian, majority
 from pipeline.evaluation.metrics import cluster_statistics
 from pipeline.evaluation.refined import describe_refinement
@@ -171,8 +173,22 @@ def _score(
     }
     if params.refine.iterations:
         protocol["refined"] = describe_refinement(params.refine)
+    if params.boundary:
+        scored = {row.image_id for row in usable if row.split in truth.splits and truth.has(row.image_id)}
+        boundaries = _count_boundaries(truth, assignment, out, scored)
+        metrics["boundary"] = boundaries.figures(classes.names)
+        protocol["boundary"] = boundaries.describe()
     write_json(out / "confusion.json", confusion_file(matrix, assignment, classes))
     return metrics, protocol, assignment
+
+
+def _count_boundaries(truth: GroundTruth, assignment: Assignment, out: Path, scored: Collection[str]) -> BoundaryCounts:
+    """Read the label maps again: only after all images are counted is it known which clusters are which class."""
+    void = len(truth.classes.names)
+    class_of_cluster, counts = assignment.lookup_table(void), BoundaryCounts(void)
+    for found in read_shards(sorted((out / FOLDER).glob("*.parquet")), scored):
+        counts.add(truth.read(found.image_id), class_of_cluster[found.decode()], truth.classes.ignore_index)
+    return counts
 
 
 def _describe_clusters(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,20 @@ def iterate_label_maps(evaluation: Artifact, only: Collection[str] | None = None
     Raises:
         InputError: A shard is damaged; the message names it.
     """
-    for path in evaluation.files(f"{FOLDER}/*.parquet"):
+    return read_shards(evaluation.files(f"{FOLDER}/*.parquet"), only)
+
+
+def read_shards(shards: Iterable[Path], only: Collection[str] | None = None) -> Iterator[LabelMap]:
+    """The label maps of some shards, also of a folder that is still being written; see `iterate_label_maps`.
+
+    Args:
+        shards: The files in order.
+        only: Ids of the images wanted; None for all.
+
+    Raises:
+        InputError: A shard is damaged; the message names it.
+    """
+    for path in shards:
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as shard:
                 for batch in shard.iter_batches(ROWS_AT_ONCE, columns=SCHEMA.names):

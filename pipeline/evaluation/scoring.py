@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.data.classes import default_classes, load_classes, parse_classes
 from pipeline.errors import InputError, ParamsError
 from pipeline.evaluation.bootstrap import ImageCounts
-from pipeline.evaluation.boundary import TOLERANCE, BoundaryCounts
+from pipeline.evaluation.boundary import BoundaryCounts
 from pipeline.evaluation.confusion import confusion_matrix
 from pipeline.evaluation.earlier_match import EarlierMatch, load_match
 from pipeline.evaluation.figures import check_finite, confusion_file, describe_frame, rule_notes, split_figures
@@ -162,8 +162,9 @@ def score_pairs(
     floor = score(hungarian(everywhere).apply(everywhere), None)["all"]
     metrics["floors"] = {"majority_class": {key: floor[key] for key in ("miou", "pixel_accuracy")}}
     metrics["clusters"] = cluster_statistics(pixels[clusters])
-    if boundary:
-        metrics["boundary"] = _boundary(pairs, reader, assignment, clusters)
+    outlines = _count_boundaries(pairs, reader, assignment, clusters) if boundary else None
+    if outlines:
+        metrics["boundary"] = outlines.figures(classes.names)
     check_finite(metrics)
     frame = describe_frame(reader.frame) if reader.frame else "the masks as they are stored"
     protocol = {
@@ -175,8 +176,8 @@ def score_pairs(
         "labels": "not known: the predictions come from elsewhere",
         **notes,
     }
-    if boundary:
-        protocol["boundary"] = f"tolerance {100 * TOLERANCE:g} % of each image's diagonal; sums over all images"
+    if outlines:
+        protocol["boundary"] = outlines.describe()
     confusion = confusion_file(matrix, assignment, classes) | {"clusters": clusters}
     return Result(metrics, protocol, confusion)
 
@@ -212,9 +213,9 @@ def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ids, local.reshape(labels.shape)
 
 
-def _boundary(
+def _count_boundaries(
     pairs: Sequence[Pair], reader: PairReader, assignment: Assignment, clusters: Sequence[int]
-) -> dict[str, Any]:
+) -> BoundaryCounts:
     void = len(reader.classes.names)
     class_of_id = np.full(_IDS, void)
     class_of_id[clusters] = assignment.lookup_table(void)
@@ -222,11 +223,7 @@ def _boundary(
     for pair in pairs:
         mask, labels = reader.read(pair)
         counts.add(mask, class_of_id[labels], reader.classes.ignore_index)
-    found = {name: float(f1) for name, f1 in zip(reader.classes.names, counts.f1(), strict=True) if np.isfinite(f1)}
-    group: dict[str, Any] = {"tolerance": TOLERANCE, "per_class": found}
-    if found:
-        group["f1"] = float(np.mean(list(found.values())))
-    return group
+    return counts
 
 
 def _check_output(output: Path) -> None:

@@ -109,6 +109,7 @@ class EvaluateParams(Group):
     floor_restarts: Count
     floor_seeds: Count
     gallery: Natural
+    boundary: bool
     refine: RefineParams
     precision: Precision
     seed: Seed

@@ -107,12 +107,13 @@ def _scores(metrics: dict[str, Any], confusion: dict[str, Any] | None) -> dict[s
     """All that needs masks; None without."""
     if "all" not in metrics or confusion is None:
         return None
-    per_class = metrics.get("per_class", {})
+    per_class, boundary = metrics.get("per_class", {}), metrics.get("boundary")
     return {
         "verdict": judge(metrics),
         "rows": score_rows(metrics),
         "partition": metrics.get("partition"),
-        "classes": class_rows(confusion, per_class),
+        "classes": class_rows(confusion, per_class, boundary["per_class"] if boundary else None),
+        "boundary": boundary,
         "confusion": order_confusion(confusion),
     }
 

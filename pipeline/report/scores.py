@@ -41,7 +41,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: its IoU and recall in percent, None where undefined, and its share of the ground truth."""
+    """One class: its IoU, recall and boundary F1 in percent, None where undefined, and its share of the truth."""
 
     name: str
     kind: str | None
@@ -49,6 +49,7 @@ class ClassRow:
     share: float
     iou: float | None
     recall: float | None
+    boundary: float | None = None
 
 
 @dataclass(frozen=True)
@@ -152,12 +153,15 @@ def _refined_rows(refined: dict[str, Any]) -> list[ScoreRow]:
     ]
 
 
-def class_rows(confusion: dict[str, Any], per_class: dict[str, float]) -> list[ClassRow]:
+def class_rows(
+    confusion: dict[str, Any], per_class: dict[str, float], boundary: dict[str, float] | None = None
+) -> list[ClassRow]:
     """Describe every class, in class order.
 
     Args:
         confusion: Contents of `confusion.json`.
         per_class: IoU in percent by class name; classes that are not counted are left out.
+        boundary: Boundary F1 in percent by class name, likewise; None where it was not computed.
 
     Returns:
         One row per class.
@@ -174,6 +178,7 @@ def class_rows(confusion: dict[str, Any], per_class: dict[str, float]) -> list[C
             share=100.0 * int(sizes[c]) / max(int(sizes.sum()), 1),
             iou=per_class.get(name),
             recall=100.0 * int(matched[c, c]) / int(sizes[c]) if sizes[c] else None,
+            boundary=(boundary or {}).get(name),
         )
         for c, name in enumerate(confusion["classes"])
     ]

@@ -102,3 +102,13 @@ def test_a_boundary_that_is_only_in_one_of_both_is_0():
 def test_a_tolerance_that_is_no_share_is_refused(tolerance):
     with pytest.raises(ParamsError, match="share of the diagonal"):
         BoundaryCounts(2, tolerance)
+
+
+def test_the_figures_leave_out_classes_without_a_boundary():
+    counts = BoundaryCounts(3)
+    assert counts.figures(("sky", "sea", "sun")) == {"tolerance": 0.0075, "per_class": {}}
+    labels = np.repeat([[0, 0, 1, 1]], 4, axis=0)
+    counts.add(labels, labels, 255)
+    figures = counts.figures(("sky", "sea", "sun"))
+    assert figures == {"tolerance": 0.0075, "per_class": {"sky": 100.0, "sea": 100.0}, "f1": 100.0}
+    assert counts.describe().startswith("tolerance 0.75 % of each image's diagonal")

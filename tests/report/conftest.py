@@ -53,6 +53,7 @@ class Project:
     labels_used: bool = False
     confuse: float = 0.15
     draws: dict | None = None
+    boundary: dict | None = None
     draw = staticmethod(blobs)
 
     def write(self):
@@ -178,7 +179,8 @@ class Project:
             out.notes |= self._notes("evaluate", ["segmenter"], evaluate={"split": "auto", "seed": 0})
             if self.masks:
                 matches = list(hungarian(matrix).class_of_cluster)
-                metrics |= self._scores(matrix) | ({"draws": self.draws} if self.draws else {})
+                metrics |= self._scores(matrix)
+                metrics |= {name: group for name in ("draws", "boundary") if (group := getattr(self, name))}
                 confusion = {
                     "classes": list(self.names),
                     "kinds": None if self.kinds is None else list(self.kinds),

@@ -118,6 +118,15 @@ def test_further_final_clusterings_stand_beside_the_headline(project):
     assert "final clusterings" not in Page(build(project)).text
 
 
+def test_boundary_f1_has_a_column_where_it_was_computed(project):
+    assert "boundary" not in Page(build(project)).text.lower()
+    boundary = {"tolerance": 0.0075, "f1": 33.26, "per_class": {"sky": 44.44}}
+    page = Page(build(project, boundary=boundary))
+    assert "recall boundary F1 share of truth" in page.text
+    assert "within 0.75 % of the image’s diagonal count as met; its mean over classes is 33.3 %." in page.text
+    assert " 44.4 " in page.text
+
+
 def test_protocol_params_versions_and_provenance_are_shown(project):
     page = Page(build(project))
     for text in ("the final epoch", "cae.gamma", "2.14.1", "threads 2", "regions_per_cluster", "Segmenter"):

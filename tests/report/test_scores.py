@@ -70,6 +70,12 @@ def test_the_interval_over_images_stands_with_the_headline_only():
     assert rows[1].note == "Hungarian, one to one"
 
 
+def test_boundary_f1_stands_with_the_class_it_is_of():
+    rows = class_rows(CONFUSION, {"sky": 40.0}, {"sky": 12.5})
+    assert [row.boundary for row in rows] == [12.5, None, None]
+    assert class_rows(CONFUSION, {"sky": 40.0})[0].boundary is None
+
+
 def test_confusion_columns_are_in_class_order():
     ordered = order_confusion(CONFUSION)
     expected = np.array([[75.0, 0, 0, 25], [0, 0, 0, 0], [25, 25, 50, 0]])
