@@ -12,7 +12,7 @@ from pipeline.evaluation.truth import open_truth
 from pipeline.runtime.claims import cache_bytes
 from pipeline.runtime.stage import Stage, run_stage
 from pipeline.segmentation.draws import load_final_draws
-from pipeline.segmentation.inference import segment_batches
+from pipeline.segmentation.inference import Variants, segment_batches
 from pipeline.segmentation.model import load_segmenter
 
 IMAGES, TRUTH, SEGMENTER = INPUTS = "data/prepared/images.parquet", "data/prepared/truth.parquet", "data/segmenter"
@@ -34,8 +34,7 @@ def evaluate(stage: Stage) -> None:
             precision=params.precision,
             draws=load_final_draws(stage.inputs[SEGMENTER], segmenter.architecture["k"]),
             drawn=drawn_images(table, truth, params),
-            refine=params.refine,
-            refined=scored_images(table, truth) if params.refine.iterations else (),
+            variants=Variants(params.refine, params.flip, scored_images(table, truth)),
             spare=stage.run.spare_memory,
         ),
         table=table,

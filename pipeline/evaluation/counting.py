@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ from pipeline.evaluation.confusion import confusion_matrix
 from pipeline.evaluation.draws import count_draws
 from pipeline.evaluation.gallery import Exhibit
 from pipeline.evaluation.label_maps import LabelMapWriter, encode_labels
-from pipeline.evaluation.refined import RefinedCounts
 from pipeline.evaluation.truth import GroundTruth
+from pipeline.evaluation.variants import VariantCounts
 
-Segmented = Iterable[tuple[int, Any, np.ndarray, Sequence[np.ndarray], np.ndarray | None]]
+Segmented = Iterable[tuple[int, Any, np.ndarray, Sequence[np.ndarray], Mapping[str, np.ndarray]]]
 
 
 class CountedImage(NamedTuple):
@@ -30,7 +30,8 @@ class CountedImage(NamedTuple):
         pixels: int64 (K,), pixels of each cluster.
         matrix: int64 (C, K), or None without a mask.
         draws: int64 (R, C, K), likewise.
-        refined: int64 (C, K) and bool (h, w), counts of the refined labels and where they differ; None if not scored.
+        variants: int64 (C, K) and bool (h, w), counts of each variant's labels and where they differ; empty if not
+            scored.
         exhibit: For the gallery, if the image was chosen.
     """
 
@@ -39,7 +40,7 @@ class CountedImage(NamedTuple):
     pixels: np.ndarray
     matrix: np.ndarray | None
     draws: np.ndarray | None
-    refined: tuple[np.ndarray, np.ndarray] | None
+    variants: dict[str, tuple[np.ndarray, np.ndarray]]
     exhibit: Exhibit | None
 
 
@@ -52,7 +53,7 @@ class Counts:
         draws: int64 (R, C, K) per split.
         pixels: int64 (K,) per split, ignored pixels included.
         images: Of the scored split.
-        refined: Of the scored split.
+        variants: Of the scored split, by name.
         exhibits: The gallery.
     """
 
@@ -60,7 +61,7 @@ class Counts:
     draws: dict[str, np.ndarray]
     pixels: dict[str, np.ndarray]
     images: ImageCounts
-    refined: RefinedCounts
+    variants: dict[str, VariantCounts]
     exhibits: list[Exhibit]
 
     def join(self, truth: GroundTruth) -> None:
@@ -90,19 +91,21 @@ def count_images(
     Raises:
         InputError: A mask is unusable.
     """
-    for index, image, labels, draws, refined in segmented:
+    for index, image, labels, draws, variants in segmented:
         row = usable[index]
-        mask = matrix = drawn = better = None
+        mask = matrix = drawn = None
+        varied = {}
         if truth and truth.has(row.image_id):
             mask = truth.read(row.image_id)
             sizes_of = {"classes": len(truth.classes.names), "k": k, "ignore_index": truth.classes.ignore_index}
             matrix = confusion_matrix(mask, labels, **sizes_of)
             drawn = count_draws(mask, draws, **sizes_of)
-            if row.split in truth.splits and refined is not None:
-                better = confusion_matrix(mask, refined, **sizes_of), labels != refined
+            if row.split in truth.splits:
+                for name, found in variants.items():
+                    varied[name] = confusion_matrix(mask, found, **sizes_of), labels != found
         shown = Exhibit(row.image_id, row.split, np.asarray(image), labels, mask) if row.image_id in chosen else None
         pixels = np.bincount(labels.ravel(), minlength=k).astype(np.int64)
-        yield CountedImage(row, encode_labels(labels), pixels, matrix, drawn, better, shown)
+        yield CountedImage(row, encode_labels(labels), pixels, matrix, drawn, varied, shown)
 
 
 def add_up(
@@ -118,9 +121,9 @@ def add_up(
         rows: Gets the rows of each table.
     """
     C = len(truth.classes.names) if truth else 0
-    counts = Counts({}, {}, {}, ImageCounts(C), RefinedCounts(np.zeros((C, k), np.int64)), [])
+    counts = Counts({}, {}, {}, ImageCounts(C), {}, [])
     maps = LabelMapWriter(out, rows)
-    for row, png, pixels, matrix, draws, refined, exhibit in counted:
+    for row, png, pixels, matrix, draws, variants, exhibit in counted:
         split = row.split
         maps.add(row.image_id, split, png)
         counts.pixels[split] = counts.pixels.get(split, 0) + pixels
@@ -129,8 +132,10 @@ def add_up(
             counts.draws[split] = counts.draws.get(split, 0) + draws
             if split in truth.splits:
                 counts.images.add(matrix, image=truth.image_of(row.image_id))
-        if refined is not None:
-            counts.refined.add(*refined)
+        for name, found in variants.items():
+            if name not in counts.variants:
+                counts.variants[name] = VariantCounts(np.zeros((C, k), np.int64))
+            counts.variants[name].add(*found)
         if exhibit is not None:
             counts.exhibits.append(exhibit)
     maps.flush()

@@ -20,8 +20,8 @@ from pipeline.evaluation.gallery import choose_exhibits, write_gallery
 from pipeline.evaluation.label_maps import FOLDER, read_shards
 from pipeline.evaluation.matching import Assignment, hungarian, majority
 from pipeline.evaluation.metrics import cluster_statistics
-from pipeline.evaluation.refined import describe_refinement
 from pipeline.evaluation.truth import GroundTruth
+from pipeline.evaluation.variants import describe_variants, score_variants
 from pipeline.params import EvaluateParams
 from pipeline.runtime.artifacts import write_json
 
@@ -46,9 +46,9 @@ def evaluate_segmenter(
     """Write label maps, gallery, cluster sizes, and the figures if there are masks.
 
     Args:
-        segmented: (index, uint8 image (3, h, w), cluster ids (h, w), those of each further final clustering, refined
-            ones) for every usable image, in order; draws may be empty for images outside `drawn_images`, and the last
-            be None outside `scored_images`.
+        segmented: (index, uint8 image (3, h, w), cluster ids (h, w), those of each further final clustering, and of
+            each variant by name) for every usable image, in order; draws may be empty for images outside
+            `drawn_images`, and variants outside `scored_images`.
         table: All images; the indices count its usable ones.
         truth: The masks, or None.
         k: Number of clusters K.
@@ -154,8 +154,7 @@ def _score(
     )
     summary, draws = score_draws(counts.draws[match_split], counts.draws[split], classes.names, classes.kinds)
     metrics["floors"] = floors.figures
-    if params.refine.iterations:
-        metrics["refined"] = counts.refined.figures(assignment, classes, params.refine)
+    metrics |= score_variants(counts.variants, assignment, classes, params)
     metrics["protocol"]["resolution"] = table.frame.side
     if draws:
         metrics["draws"] = summary
@@ -170,9 +169,8 @@ def _score(
         **({"tiles": TILES_NOTE} if truth.tiled else {}),
         "labels": "read by this stage for the first time",
         "colour_position_kmeans": floors.describe(),
+        **describe_variants(params),
     }
-    if params.refine.iterations:
-        protocol["refined"] = describe_refinement(params.refine)
     if params.boundary:
         scored = {row.image_id for row in usable if row.split in truth.splits and truth.has(row.image_id)}
         boundaries = _count_boundaries(truth, assignment, out, scored)

@@ -110,6 +110,7 @@ class EvaluateParams(Group):
     floor_seeds: Count
     gallery: Natural
     boundary: bool
+    flip: bool
     refine: RefineParams
     precision: Precision
     seed: Seed

@@ -28,8 +28,10 @@ _COMPARED = {
     "absent classes": ("protocol", "absent_classes"),
     "classes note": ("protocol", "classes_note"),
     "refinement": ("protocol", "refined"),
+    "flip averaging": ("protocol", "flip_averaged"),
     "code": ("commit",),
 }
+_VARIANTS = ("refinement", "flip averaging")  # a run without one lacks a column, and shares the others
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def collect_facts(runs: list[Record]) -> list[Fact]:
         found: dict[str, list[str]] = defaultdict(list)
         for run in runs:
             value = run.find(*place)
-            if value is None and name == "refinement":  # a run without it lacks a column, and shares the others
+            if value is None and name in _VARIANTS:
                 continue
             found["not recorded" if value is None else str(value)].append(run.name)
         if set(found) - {"not recorded"}:

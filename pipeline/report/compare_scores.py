@@ -29,7 +29,10 @@ FIGURES = (
     Figure("stuff mIoU", ("stuff", "miou"), "stuff_miou_mean"),
     Figure("mIoU, many to one", ("majority", "miou"), None),
 )
-REFINED = Figure("mIoU, refined", ("refined", "all", "miou"), None)
+VARIANTS = (
+    Figure("mIoU, refined", ("refined", "all", "miou"), None),
+    Figure("mIoU, flip-averaged", ("flip_averaged", "all", "miou"), None),
+)
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,10 @@ def figure_of(run: Record, figure: Figure, *, draws: bool = False) -> float | No
 
 
 def shown_figures(comparison: Comparison) -> tuple[Figure, ...]:
-    """The columns of a comparison: `FIGURES`, and refined scores where any run has them."""
-    refined = any(figure_of(run, REFINED) is not None for run in comparison.runs)
-    return (*FIGURES, *([REFINED] * refined))
+    """The columns of a comparison: `FIGURES`, and refined or flip-averaged scores where any run has them."""
+    return FIGURES + tuple(
+        variant for variant in VARIANTS if any(figure_of(run, variant) is not None for run in comparison.runs)
+    )
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:

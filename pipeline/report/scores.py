@@ -25,7 +25,7 @@ class ScoreRow:
     name: str
     note: str
     figures: dict[str, Any]
-    kind: str  # run, draws, refined, bound or floor
+    kind: str  # run, draws, refined, flip_averaged, bound or floor
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def score_rows(metrics: dict[str, Any]) -> list[ScoreRow]:
         if section in metrics
     ]
     rows += _draw_rows(metrics.get("draws", {}))
-    rows += _refined_rows(metrics.get("refined", {}))
+    rows += _refined_rows(metrics.get("refined", {})) + _averaged_rows(metrics.get("flip_averaged", {}))
     if "majority" in metrics:
         note = "many to one: an upper bound that grows with the number of clusters, not a score"
         rows.append(ScoreRow("This run: majority", note, metrics["majority"], "bound"))
@@ -150,6 +150,21 @@ def _refined_rows(refined: dict[str, Any]) -> list[ScoreRow]:
         )
         for section, title in _SECTION_NAMES.items()
         if section in refined
+    ]
+
+
+def _averaged_rows(averaged: dict[str, Any]) -> list[ScoreRow]:
+    """The same network and match, with scores averaged over each image and its mirror image."""
+    return [
+        ScoreRow(
+            f"Flip-averaged: {title.lower()}",
+            "mean of the scores of image and mirror image, same match; "
+            f"{averaged['changed']:.1f}\u00a0% of pixels changed",
+            averaged[section],
+            "flip_averaged",
+        )
+        for section, title in _SECTION_NAMES.items()
+        if section in averaged
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -19,6 +20,21 @@ from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import Segmenter
 
 
+@dataclass(frozen=True)
+class Variants:
+    """Further label maps of some images, which differ from the first ones in one thing each.
+
+    Attributes:
+        refine: How scores are refined, for `refined`; without iterations there is none.
+        flip: Whether scores are averaged over an image and its mirror image, for `flip_averaged`.
+        images: Indices of the images that get them.
+    """
+
+    refine: RefineParams
+    flip: bool
+    images: Collection[int]
+
+
 class SegmentedImage(NamedTuple):
     """An image and its clusters.
 
@@ -27,14 +43,14 @@ class SegmentedImage(NamedTuple):
         image: uint8 (3, h, w).
         labels: Clusters, int64 (h, w).
         draws: Those of each further final clustering that was asked for.
-        refined: Those after refinement, if that was asked for.
+        variants: Those of each variant that was asked for, by its name.
     """
 
     number: int
     image: torch.Tensor
     labels: np.ndarray
     draws: list[np.ndarray]
-    refined: np.ndarray | None
+    variants: dict[str, np.ndarray]
 
 
 @torch.inference_mode()
@@ -63,11 +79,10 @@ def segment_batches(
     precision: Precision,
     draws: FinalDraws | None = None,
     drawn: Collection[int] = (),
-    refine: RefineParams | None = None,
-    refined: Collection[int] = (),
+    variants: Variants | None = None,
     spare: bool = False,
 ) -> Iterator[SegmentedImage]:
-    """Segment a stream of batches; every image is embedded once.
+    """Segment a stream of batches; every image is embedded once, and its mirror image where that is asked for.
 
     Args:
         segmenter: The network with its chosen prototypes.
@@ -76,8 +91,7 @@ def segment_batches(
         precision: Of the network; scores are float32.
         draws: Further final clusterings.
         drawn: Indices of the images that these label as well.
-        refine: How scores are refined.
-        refined: Indices of the images whose scores are.
+        variants: Further label maps, and of which images.
         spare: Whether batches are halved where the device has too little memory.
 
     Yields:
@@ -95,13 +109,14 @@ def segment_batches(
         by_draw = (
             [_label_draw(embedding[rows], images, draws, draw) for draw in range(draws.count)] if draws and rows else []
         )
+        varied: dict[int, dict[str, np.ndarray]] = {}
+        if variants:
+            chosen = [row for row, index in enumerate(indices) if index in variants.images]
+            varied = _label_variants(segmenter, images, enlarged, chosen, variants, device, precision)
         found = []
         for row, (index, image) in enumerate(zip(indices, images, strict=True)):
             again = [labelled[rows.index(row)] for labelled in by_draw] if row in rows else []
-            best = None
-            if refine and index in refined:
-                best = refine_scores(enlarged[row], image, refine).argmax(0).cpu().numpy()
-            found.append(SegmentedImage(index, image, labels[row], again, best))
+            found.append(SegmentedImage(index, image, labels[row], again, varied.get(row, {})))
         return found
 
     for batch in batches:
@@ -122,6 +137,31 @@ def _score(
 def _label_draw(embedding: torch.Tensor, images: torch.Tensor, draws: FinalDraws, draw: int) -> np.ndarray:
     """Labels of some images in one draw, (rows, H, W)."""
     return _label(_enlarge(draws.scores(embedding, draw), images))
+
+
+@torch.inference_mode()
+def _label_variants(
+    segmenter: Segmenter,
+    images: torch.Tensor,
+    enlarged: torch.Tensor,
+    rows: Sequence[int],
+    variants: Variants,
+    device: torch.device,
+    precision: Precision,
+) -> dict[int, dict[str, np.ndarray]]:
+    """The variants of some images by row, (H, W) each; `enlarged` holds the scores of all, (B, K, H, W)."""
+    found: dict[int, dict[str, np.ndarray]] = {row: {} for row in rows}
+    if variants.refine.iterations:
+        for row in rows:
+            refined = refine_scores(enlarged[row], images[row], variants.refine)
+            found[row]["refined"] = _label(refined[None])[0]
+    if variants.flip and rows:
+        chosen = list(rows)
+        _, mirrored = _score(segmenter, images[chosen].flip(-1), device, precision)
+        averaged = _label((enlarged[chosen] + mirrored.flip(-1)) / 2)
+        for row, labels in zip(chosen, averaged, strict=True):
+            found[row]["flip_averaged"] = labels
+    return found
 
 
 def _embed(segmenter: Segmenter, images: torch.Tensor, device: torch.device, precision: Precision) -> torch.Tensor:

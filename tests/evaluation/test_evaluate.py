@@ -78,7 +78,7 @@ class Project:
         splits: tuple[str, ...] = ("train", "val"),
         text: str | None = json.dumps(CLASSES),
         draws: Callable[[int], list[np.ndarray]] = lambda index: [],
-        refined: Callable[[int], np.ndarray] | None = None,
+        variants: dict[str, Callable[[int], np.ndarray]] | None = None,
         **changes,
     ) -> SimpleNamespace:
         params = PARAMS.model_copy(update=changes)
@@ -92,7 +92,7 @@ class Project:
                         IMAGES[i],
                         labels(i),
                         draws(i) if i in drawn else [],
-                        refined(i) if refined and i in scored else None,
+                        {name: make(i) for name, make in (variants or {}).items()} if i in scored else {},
                     )
                     for i in range(len(SPLITS))
                 ),

@@ -12,12 +12,18 @@ from tests.evaluation.test_evaluate import CLASSES, IMAGES, PARAMS, Project, jso
 from tests.several import run_processes
 
 BATCHES = [[0, 1, 2], [3], [4, 5], [6]]
-ALL_ROWS = PARAMS.model_copy(update={"boundary": True})
+REFINE = PARAMS.refine.model_copy(update={"iterations": 1})
+ALL_ROWS = PARAMS.model_copy(update={"boundary": True, "flip": True, "refine": REFINE})
 
 
 def rough(index: int) -> np.ndarray:
     """Labels with another error in each image."""
     return np.roll(perfect(index), index, axis=1)
+
+
+def vary(index: int) -> dict[str, np.ndarray]:
+    """Further labels of each image."""
+    return {"refined": perfect(index), "flip_averaged": np.roll(perfect(index), 1, axis=0)}
 
 
 def evaluate_own(ranks: Ranks, folder: Path) -> dict[str, bytes]:
@@ -30,7 +36,7 @@ def evaluate_own(ranks: Ranks, folder: Path) -> dict[str, bytes]:
     assert drawn == scored
     with create_artifact(place / "out") as writer:
         metrics = evaluate_segmenter(
-            ((i, IMAGES[i], rough(i), [], None) for batch in ranks.own(BATCHES) for i in batch),
+            ((i, IMAGES[i], rough(i), [], vary(i)) for batch in ranks.own(BATCHES) for i in batch),
             table=project.table,
             truth=truth,
             k=3,
@@ -51,6 +57,6 @@ def test_two_processes_write_what_one_writes(tmp_path):
     (tmp_path / "two").mkdir()
     alone = evaluate_own(ALONE, tmp_path / "one")
     first, second = run_processes(evaluate_own, tmp_path / "two", 2)
-    assert "f1" in json.loads(alone["metrics.json"])["boundary"]
+    assert {"boundary", "refined", "flip_averaged"} <= json.loads(alone["metrics.json"]).keys()
     assert first == alone
     assert second == {}

@@ -127,6 +127,17 @@ def test_refined_scores_have_a_column_where_there_are_any(tmp_path):
     assert "9 mean-field iterations" in text
 
 
+def test_flip_averaged_scores_have_a_column_where_there_are_any(tmp_path):
+    plain, averaged = make_record("picie", 0, 20.0), make_record("fs4", 0, 26.0)
+    assert "flip" not in Page(build(tmp_path, plain)).text.lower()
+    averaged["metrics"]["flip_averaged"] = {"all": {"miou": 26.75, "pixel_accuracy": 50.0}}
+    averaged["protocol"]["flip_averaged"] = "cluster scores averaged over the image and its mirror image"
+    text = Page(build(tmp_path, plain, averaged)).text
+    assert "mIoU, many to one mIoU, flip-averaged" in text
+    assert "29.0 26.8 " in text
+    assert "do not share one protocol" not in text
+
+
 def test_one_data_set_can_be_chosen(tmp_path):
     records = [make_record(), make_record(data="other", name="other-picie")]
     assert "other-picie" not in build(tmp_path, *records, data="sample")

@@ -63,6 +63,18 @@ def test_refined_scores_have_rows_of_their_own_with_their_parameters():
     assert "7.2\u00a0% of pixels changed; iterations 5, place sigma 2.5" in found[0].note
 
 
+def test_flip_averaged_scores_have_rows_of_their_own():
+    refined = {"all": {"miou": 31.0}, "changed": 7.0, "parameters": {}}
+    averaged = {"all": {"miou": 30.5}, "things": {"miou": 20.0}, "changed": 2.25}
+    rows = score_rows({**metrics(30.0, random=3.0), "refined": refined, "flip_averaged": averaged})
+    assert [row.kind for row in rows] == ["run", "refined", "flip_averaged", "flip_averaged", "floor"]
+    assert [(row.name, row.figures["miou"]) for row in rows[2:4]] == [
+        ("Flip-averaged: all classes", 30.5),
+        ("Flip-averaged: things", 20.0),
+    ]
+    assert rows[2].note.endswith("image and mirror image, same match; 2.2\u00a0% of pixels changed")
+
+
 def test_the_interval_over_images_stands_with_the_headline_only():
     interval = {"bootstrap": {"miou_low": 27.44, "miou_high": 33.06, "images": 50}}
     rows = score_rows({**metrics(30.0, random=3.0), "stuff": {}, **interval})

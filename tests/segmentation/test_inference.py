@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pipeline.data.views import normalise
 from pipeline.params import load_params
 from pipeline.segmentation.draws import FinalDraws
-from pipeline.segmentation.inference import SegmentedImage, segment_batches, segment_images
+from pipeline.segmentation.inference import SegmentedImage, Variants, segment_batches, segment_images
 from pipeline.segmentation.mean_field import refine_scores
 from pipeline.segmentation.model import build_segmenter
 
@@ -47,10 +47,10 @@ def test_batches_come_out_image_by_image_whatever_their_size(segmenter):
     def run(batches: list[list[int]]) -> dict[int, np.ndarray]:
         stream = ((batch, IMAGES[batch]) for batch in batches)
         found = {}
-        for index, image, labels, draws, refined in segment_batches(segmenter, stream, device=CPU, precision="fp32"):
+        for index, image, labels, draws, variants in segment_batches(segmenter, stream, device=CPU, precision="fp32"):
             assert torch.equal(image, IMAGES[index])
             assert draws == []
-            assert refined is None
+            assert variants == {}
             found[index] = labels
         return found
 
@@ -94,16 +94,58 @@ def test_draws_label_the_images_asked_for_from_one_embedding(segmenter, monkeypa
 def test_images_asked_for_are_refined_from_their_enlarged_scores(segmenter):
     params = REFINE.model_copy(update={"iterations": 2})
     stream = iter([([7, 3], IMAGES[:2]), ([5], IMAGES[2:3])])
-    found = list(segment_batches(segmenter, stream, device=CPU, precision="fp32", refine=params, refined={3, 5}))
-    assert found[0].refined is None
+    variants = Variants(params, False, {3, 5})
+    found = list(segment_batches(segmenter, stream, device=CPU, precision="fp32", variants=variants))
+    assert found[0].variants == {}
     with torch.no_grad():
         scores = F.interpolate(segmenter(normalise(IMAGES)), (32, 64), mode="bilinear", align_corners=False)
     for row, each in ((1, found[1]), (2, found[2])):
         expected = refine_scores(scores[row], IMAGES[row], params).argmax(0).numpy()
-        assert (each.refined == expected).mean() > 0.999
-        assert (each.refined != each.labels).any()
+        assert each.variants.keys() == {"refined"}
+        assert (each.variants["refined"] == expected).mean() > 0.999
+        assert (each.variants["refined"] != each.labels).any()
     unrefined = segment_batches(segmenter, iter([([7, 3], IMAGES[:2])]), device=CPU, precision="fp32")
     assert all((one.labels == other.labels).all() for one, other in zip(found, unrefined, strict=False))
+
+
+def average_slowly(segmenter, image: torch.Tensor) -> np.ndarray:
+    """Each pixel's cluster by the mean of its scores in the image and in its mirror image, pixel by pixel."""
+    both = []
+    for shown in (image.numpy(), image.numpy()[:, :, ::-1].copy()):
+        with torch.no_grad():
+            scores = segmenter(normalise(torch.from_numpy(shown)[None]))
+        both.append(F.interpolate(scores, shown.shape[1:], mode="bilinear", align_corners=False)[0].numpy())
+    h, w = image.shape[1:]
+    labels = np.empty((h, w), np.int64)
+    for y in range(h):
+        for x in range(w):
+            labels[y, x] = np.argmax(both[0][:, y, x] + both[1][:, y, w - 1 - x])
+    return labels
+
+
+def test_scores_are_averaged_over_the_images_asked_for_and_their_mirror_images(segmenter):
+    stream = iter([([7, 3, 6], IMAGES[:3]), ([5], IMAGES[3:])])
+    variants = Variants(REFINE, True, {3, 6, 5})
+    found = list(segment_batches(segmenter, stream, device=CPU, precision="fp32", variants=variants))
+    assert found[0].variants == {}
+    for image, each in zip(IMAGES[1:], found[1:], strict=True):
+        assert each.variants.keys() == {"flip_averaged"}
+        averaged = each.variants["flip_averaged"]
+        assert averaged.dtype == np.int64
+        assert (averaged == average_slowly(segmenter, image)).mean() > 0.999
+        assert (averaged != each.labels).any()
+    plain = segment_batches(segmenter, iter([([7, 3, 6], IMAGES[:3])]), device=CPU, precision="fp32")
+    assert all((one.labels == other.labels).all() for one, other in zip(found, plain, strict=False))
+
+
+def test_a_mirrored_image_has_the_mirrored_average(segmenter):
+    images = torch.stack([IMAGES[0], IMAGES[0].flip(-1)])
+    variants = Variants(REFINE.model_copy(update={"iterations": 1}), True, {0, 1})
+    stream = iter([([0, 1], images)])
+    found = list(segment_batches(segmenter, stream, device=CPU, precision="fp32", variants=variants))
+    first, second = (each.variants["flip_averaged"] for each in found)
+    assert (first == second[:, ::-1]).mean() > 0.999
+    assert found[0].variants.keys() == {"refined", "flip_averaged"}
 
 
 def test_batches_that_are_too_large_for_the_device_come_in_halves(segmenter, monkeypatch):

@@ -1,7 +1,8 @@
-"""Figures of refined scores, which stand beside the headline with what made them."""
+"""Figures of refined and of flip-averaged label maps, which stand beside the headline and change nothing in it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 from pipeline.data.classes import ClassList
 from pipeline.evaluation.matching import Assignment
 from pipeline.evaluation.metrics import per_class_iou, score
-from pipeline.params import RefineParams
+from pipeline.params import EvaluateParams, RefineParams
 
 
 @dataclass
-class RefinedCounts:
-    """What refined label maps of a split are scored by.
+class VariantCounts:
+    """What further label maps of a split are scored by, all made in one way.
 
     Attributes:
         matrix: Their confusion matrix (C, K), at first of zeros.
@@ -34,17 +35,16 @@ class RefinedCounts:
         self.changed += int(np.count_nonzero(changed))
         self.pixels += changed.size
 
-    def figures(self, assignment: Assignment, classes: ClassList, params: RefineParams) -> dict[str, Any]:
-        """Score under the headline's match, so that nothing but the refinement differs from it.
+    def figures(self, assignment: Assignment, classes: ClassList) -> dict[str, Any]:
+        """Score under the headline's match, so that nothing but the label maps differs from it.
 
         Args:
             assignment: The headline's.
             classes: The classes.
-            params: What made the label maps.
 
         Returns:
-            Group `refined` of `metrics.json`: `all`, `things` and `stuff` as there, `per_class`, `changed`, the percent
-            of pixels that have another cluster than before, and `parameters`.
+            A group of `metrics.json`: `all`, `things` and `stuff` as there, `per_class`, and `changed`, the percent of
+            pixels that have another cluster than before.
 
         Raises:
             InputError: No pixel was added.
@@ -55,8 +55,35 @@ class RefinedCounts:
             **score(matched, classes.kinds),
             "per_class": {name: float(iou) for name, iou in ious if np.isfinite(iou)},
             "changed": 100.0 * self.changed / self.pixels,
-            "parameters": params.model_dump(),
         }
+
+
+def describe_variants(params: EvaluateParams) -> dict[str, str]:
+    """The variants that are asked for, `refined` and `flip_averaged`, and what `protocol.json` says of each."""
+    notes = {"refined": describe_refinement(params.refine)} if params.refine.iterations else {}
+    if params.flip:
+        notes["flip_averaged"] = (
+            "cluster scores averaged over the image and its mirror image, left to right; under the headline's match; "
+            "the headline itself is not averaged"
+        )
+    return notes
+
+
+def score_variants(
+    counts: Mapping[str, VariantCounts], assignment: Assignment, classes: ClassList, params: EvaluateParams
+) -> dict[str, dict[str, Any]]:
+    """The groups of `metrics.json` of the variants that are asked for; `refined` names its `parameters` as well.
+
+    Args:
+        counts: The variants by name.
+        assignment: The headline's.
+        classes: The classes.
+        params: Group `evaluate`.
+    """
+    groups = {name: counts[name].figures(assignment, classes) for name in describe_variants(params)}
+    if "refined" in groups:
+        groups["refined"]["parameters"] = params.refine.model_dump()
+    return groups
 
 
 def describe_refinement(params: RefineParams) -> str:
