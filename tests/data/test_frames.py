@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
 
 from pipeline.data.frames import Frame, frame_box, frame_size, mask_to_frame, to_frame
 
@@ -153,3 +155,44 @@ def test_channels_are_framed_as_those_of_rgb(frame):
     expected = to_frame(image, frame)
     np.testing.assert_array_equal(to_frame(five, frame), np.concatenate([expected, expected[:2]]))
     np.testing.assert_array_equal(to_frame(image[..., :1], frame), expected[:1])
+
+
+SIZES = [(640, 480), (480, 640), (640, 427), (500, 375), (333, 500), (321, 481), (640, 359), (2048, 1024)]
+PUBLISHED = Frame(320, "center")
+
+
+def resize_and_crop(mask: np.ndarray) -> np.ndarray:
+    """As PiCIE: the short side of the whole mask to 320 by nearest neighbour, then the square in the middle."""
+    resized = tv.resize(Image.fromarray(mask), [320], InterpolationMode.NEAREST)
+    return np.asarray(tv.center_crop(resized, [320]))
+
+
+def regions(width: int, height: int, seed: int) -> np.ndarray:
+    """Ellipses of 27 classes, some of them a few pixels wide."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    mask = np.zeros((height, width), np.uint8)
+    for _ in range(40):
+        cy, cx, radius = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(10, min(width, height) / 3)
+        mask[np.hypot((y - cy) * rng.uniform(0.5, 2), x - cx) < radius] = rng.integers(27)
+    return mask
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_masks_lie_within_two_pixels_of_resizing_and_cutting(width, height):
+    column, row = np.meshgrid(np.arange(width, dtype=np.int32), np.arange(height, dtype=np.int32))
+    for places in (column, row):
+        assert abs(mask_to_frame(places, PUBLISHED) - resize_and_crop(places)).max() <= 2
+
+
+def test_few_pixels_of_masks_differ_from_resizing_and_cutting():
+    masks = [regions(width, height, seed) for seed, (width, height) in enumerate(SIZES)]
+    shares = [np.mean(mask_to_frame(mask, PUBLISHED) != resize_and_crop(mask)) for mask in masks]
+    assert 0 < np.mean(shares) < 0.01
+    assert max(shares) < 0.03
+
+
+@pytest.mark.parametrize("side", [400, 612])
+def test_square_masks_are_those_of_resizing(side):
+    mask = regions(side, side, 0)
+    np.testing.assert_array_equal(mask_to_frame(mask, PUBLISHED), resize_and_crop(mask))
