@@ -160,7 +160,7 @@ def _score(
         metrics["draws"] = summary
         write_json(out / "draws.json", draws)
     protocol = {
-        **rule_notes(matrix, assignment, classes),
+        **rule_notes(matrix, assignment, classes, metrics),
         "protocol": classes.protocol or "folder: the classes of classes.json",
         "split": split,
         "matched_on": match_split,

@@ -73,15 +73,28 @@ def split_figures(
     return figures | {name: group for name, group in further.items() if group}
 
 
-def rule_notes(matrix: NDArray[np.integer], assignment: Assignment, classes: ClassList) -> dict[str, str]:
-    """The part of `protocol.json` that follows from the scored matrix (C, K) and its match."""
+def rule_notes(
+    matrix: NDArray[np.integer], assignment: Assignment, classes: ClassList, figures: dict[str, Any]
+) -> dict[str, str]:
+    """The part of `protocol.json` that follows from the scored matrix (C, K) and its match.
+
+    Args:
+        matrix: counts of shape (C, K).
+        assignment: the match.
+        classes: the classes.
+        figures: those of `split_figures`; what they leave out is not described.
+    """
     absent = absent_classes(assignment.apply(matrix))
-    return {
+    notes = {
         "match_rule": describe_rule(assignment.rule),
-        "bootstrap": f"{RESAMPLES} resamples of the images, 95 % percentile interval; the match stays that of all",
         "absent_classes": ", ".join(classes.names[i] for i in absent) or "none",
         "classes_note": classes.note,
     }
+    if "bootstrap" in figures:
+        notes["bootstrap"] = (
+            f"{RESAMPLES} resamples of the images, 95 % percentile interval; the match stays that of all"
+        )
+    return notes
 
 
 def describe_frame(frame: Frame) -> str:

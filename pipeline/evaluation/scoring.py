@@ -168,7 +168,7 @@ def score_pairs(
     check_finite(metrics)
     frame = describe_frame(reader.frame) if reader.frame else "the masks as they are stored"
     protocol = {
-        **rule_notes(matrix, assignment, classes),
+        **rule_notes(matrix, assignment, classes, metrics),
         "split": "all pairs",
         "matched_on": "the scored pairs",
         "checkpoint_rule": "not known: the predictions come from elsewhere",

@@ -240,6 +240,14 @@ def test_missing_clusters_leave_classes_unmatched(project):
     assert result.metrics["protocol"]["classes_counted"] == 3
 
 
+def test_one_labelled_image_has_no_interval_and_no_word_about_one(project):
+    assert "bootstrap" in project.evaluate().protocol
+    project.masks = [mask if index < 4 else np.full_like(mask, 255) for index, mask in enumerate(MASKS)]
+    result = project.evaluate()
+    assert "bootstrap" not in result.metrics
+    assert "bootstrap" not in result.protocol
+
+
 def test_without_masks_only_label_free_figures_are_written(project):
     result = project.evaluate(splits=())
     assert set(result.metrics) == {"data", "clusters"}

@@ -52,11 +52,12 @@ def test_notes_and_the_stored_matrix_tell_match_and_absent_classes():
     matrix = np.array([[5, 0], [0, 0], [0, 4]])
     assignment = hungarian(matrix)
 
-    notes = rule_notes(matrix, assignment, CLASSES)
+    notes = rule_notes(matrix, assignment, CLASSES, {"bootstrap": {"resamples": 1000}})
 
     assert notes["match_rule"].startswith("hungarian: one to one")
     assert (notes["absent_classes"], notes["classes_note"]) == ("sea", "drawn")
     assert "1000 resamples" in notes["bootstrap"]
+    assert notes == {**rule_notes(matrix, assignment, CLASSES, {}), "bootstrap": notes["bootstrap"]}
     stored = confusion_file(matrix, assignment, CLASSES)
     assert stored["matrix"] == matrix.tolist()
     assert stored["class_of_cluster"] == [0, 2]

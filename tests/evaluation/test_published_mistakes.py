@@ -146,7 +146,7 @@ def test_07_a_rule_does_what_its_name_in_the_protocol_says():
     assert matches["hungarian"].class_of_cluster == (1, 0)
     assert matches["majority"].class_of_cluster == (0, 0)
     for rule, assignment in matches.items():
-        assert rule_notes(matrix, assignment, CLASSES)["match_rule"].startswith(f"{rule}: ")
+        assert rule_notes(matrix, assignment, CLASSES, {})["match_rule"].startswith(f"{rule}: ")
 
 
 def test_08_a_class_without_ground_truth_is_told_and_both_means_are_given():
@@ -159,7 +159,7 @@ def test_08_a_class_without_ground_truth_is_told_and_both_means_are_given():
     assert figures["all"]["miou"] == pytest.approx((100 + 75 + 0) / 3)
     assert figures["all"]["miou_present"] == pytest.approx((100 + 75) / 2)
     matrix = confusion_matrix(truth, clusters, classes=3, k=3, ignore_index=255)
-    assert rule_notes(matrix, hungarian(matrix), CLASSES)["absent_classes"] == "sun"
+    assert rule_notes(matrix, hungarian(matrix), CLASSES, {})["absent_classes"] == "sun"
 
 
 def test_09_figures_are_of_all_pixels_together_and_no_mean_over_images():

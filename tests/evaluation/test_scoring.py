@@ -194,6 +194,16 @@ def test_an_image_that_is_ignored_altogether_changes_no_figure(folders):
     assert {**after, "protocol": 0, "clusters": 0} == {**before, "protocol": 0, "clusters": 0}
 
 
+def test_one_labelled_image_has_no_interval_and_no_word_about_one(folders):
+    folders.predict(rename)
+    assert "bootstrap" in folders.score()
+    assert "bootstrap" in folders.json("protocol.json")
+    for name in NAMES[1:]:
+        folders.save("truth", name, np.full((24, 32), 255, np.uint8))
+    assert "bootstrap" not in folders.score()
+    assert "bootstrap" not in folders.json("protocol.json")
+
+
 def test_another_size_needs_to_be_asked_for(folders):
     folders.predict(lambda mask: rename(mask)[::2, ::2])
     with pytest.raises(
