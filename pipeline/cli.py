@@ -153,6 +153,16 @@ def score(
 
 
 @app.command()
+def score_seeds(
+    results: Annotated[list[Path], typer.Argument(help="What `fs4 score --output` wrote, one folder for each seed.")],
+) -> None:
+    """Join the scores of several seeds of any method: mean ± sd, if all were scored under one protocol."""
+    from pipeline.evaluation.seeds import join_seeds
+
+    typer.echo(join_seeds(results))
+
+
+@app.command()
 def name(
     file: Annotated[Path, typer.Option(help="The names file to write.")] = Path("names.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Write over an existing names file.")] = False,

@@ -127,6 +127,8 @@ def test_scores_of_label_maps_are_printed_and_written(project):
     output = run("score", "predictions", "truth", "--output", "scores", "--match", "majority", "--boundary")
     assert "2 pairs, 7 pixels, 2 classes (2 in the mIoU), 3 clusters; match: majority" in output
     assert (project / "scores/metrics.json").is_file()
+    run("score", "predictions", "truth", "--output", "again", "--match", "majority", "--boundary", "--seed", "1")
+    assert "mean ± sd over 2 results, 2 pairs each; match: majority" in run("score-seeds", "scores", "again")
     result = fs4(project, "score", "predictions", "gone")
     assert result.returncode == 3
     assert result.stderr.endswith("gone: does not exist; give a folder of PNG files\n")
