@@ -13,7 +13,6 @@ from PIL import Image
 from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, TruthRow, TruthTable
 from pipeline.errors import InputError, ParamsError
-from pipeline.evaluation.boundary import TOLERANCE, BoundaryCounts
 from pipeline.evaluation.draws import drawn_images, scored_images
 from pipeline.evaluation.evaluate import evaluate_segmenter
 from pipeline.evaluation.label_maps import iterate_label_maps
@@ -187,31 +186,6 @@ def test_draws_are_matched_where_the_headline_is(project):
     assert project.evaluate(draws=swapped_in_val, match_on="train").metrics["draws"]["miou_mean"] == 0.0
 
 
-@pytest.mark.parametrize("match_on", ["val", "train"])
-def test_boundaries_are_those_of_the_matched_label_maps(project, match_on):
-    def rough(index: int) -> np.ndarray:
-        labels = np.roll(perfect(index), 2, axis=1)
-        labels[-6:, :9] = 3  # a cluster to which no class is left
-        return labels
-
-    plain = project.evaluate(rough, k=4, match_on=match_on)
-    result = project.evaluate(rough, k=4, match_on=match_on, boundary=True)
-    counts = BoundaryCounts(3)
-    for index, split in enumerate(SPLITS):
-        if split == "val":
-            counts.add(MASKS[index], np.array([1, 2, 0, 3])[rough(index)], 255)
-    expected = dict(zip(("sky", "sea", "sun"), counts.f1().tolist(), strict=True))
-    found = result.metrics.pop("boundary")
-    assert 0 < min(expected.values()) < 100
-    assert found == {"tolerance": TOLERANCE, "per_class": expected, "f1": pytest.approx(sum(expected.values()) / 3)}
-    assert result.protocol.pop("boundary") == counts.describe()
-    assert (result.metrics, result.protocol) == (plain.metrics, plain.protocol)
-
-
-def test_without_masks_there_are_no_boundaries_to_score(project):
-    assert "boundary" not in project.evaluate(splits=(), boundary=True).metrics
-
-
 def test_surplus_clusters_count_as_errors_and_stay_unmatched(project):
     def split_sea(index: int) -> np.ndarray:
         labels = perfect(index)
@@ -238,14 +212,6 @@ def test_missing_clusters_leave_classes_unmatched(project):
     assert sorted(result.artifact.json("confusion.json")["class_of_cluster"]) == [0, 1]
     assert result.metrics["per_class"]["sun"] == 0.0
     assert result.metrics["protocol"]["classes_counted"] == 3
-
-
-def test_one_labelled_image_has_no_interval_and_no_word_about_one(project):
-    assert "bootstrap" in project.evaluate().protocol
-    project.masks = [mask if index < 4 else np.full_like(mask, 255) for index, mask in enumerate(MASKS)]
-    result = project.evaluate()
-    assert "bootstrap" not in result.metrics
-    assert "bootstrap" not in result.protocol
 
 
 def test_without_masks_only_label_free_figures_are_written(project):
