@@ -22,7 +22,7 @@ class ClassList:
     """The ground truth classes in the order of their ids, and what the masks hold.
 
     Attributes:
-        names: Of the classes.
+        names: Of the classes, without blanks around them.
         kinds: "thing" or "stuff" for each, or None.
         ignore_index: The value that means unlabelled.
         note: Free text.
@@ -45,7 +45,8 @@ def load_classes(path: Path) -> ClassList:
 
     The file holds `{"classes": [{"id", "name", "kind"}, ...]}` and optionally `name`, `ignore_index` (255
     when left out), `note`, `protocol` and `mask_ids` (see `parse_mask_ids`). Ids are 0..C-1, each once, in any
-    order; `kind` is `thing` or `stuff`, for all classes or none.
+    order; blanks around a name do not count, and no name is given twice; `kind` is `thing` or `stuff`, for all classes
+    or none.
 
     Args:
         path: the file.
@@ -79,7 +80,7 @@ def _parse(path: Path, content: dict[str, Any]) -> ClassList:
     _check_ids(path, [entry["id"] for entry in entries])
 
     entries = sorted(entries, key=lambda entry: entry["id"])
-    names = tuple(entry["name"] for entry in entries)
+    names = tuple(entry["name"].strip() for entry in entries)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise InputError(f"{path}: the class name {_shown(repeated[0])} is used twice; give each class its own name")

@@ -34,6 +34,12 @@ def test_only_ids_and_names_are_needed(write):
     assert load_classes(path) == ClassList(("ciel étoilé",), None, 255)
 
 
+def test_blanks_around_a_name_do_not_count(write):
+    path = write({"classes": [SKY | {"name": " sky"}, CAR | {"name": "racing car "}]})
+
+    assert load_classes(path).names == ("sky", "racing car")
+
+
 def test_a_byte_order_mark_is_accepted(write):
     assert load_classes(write(b"\xef\xbb\xbf" + json.dumps({"classes": [SKY]}).encode())).names == ("sky",)
 
@@ -71,6 +77,7 @@ def test_255_classes_fit_beside_the_ignored_value(write):
         ({"classes": [SKY, CAR | {"id": 2}]}, "the ids 0..1, but 1 is missing and 2 is given"),
         ({"classes": [SKY | {"id": -1}]}, "the ids 0..0, but 0 is missing and -1 is given"),
         ({"classes": [SKY, CAR | {"name": "sky"}]}, 'the class name "sky" is used twice'),
+        ({"classes": [SKY, CAR | {"name": "sky "}]}, 'the class name "sky" is used twice'),
         ({"classes": [SKY, {"id": 1, "name": "car"}]}, 'kind of the class "car" is missing'),
         ({"classes": [SKY | {"kind": "things"}]}, 'kind of the class "sky" is "things"'),
         ({"classes": [SKY | {"kind": ["stuff"]}]}, 'kind of the class "sky" is \\["stuff"\\]'),
