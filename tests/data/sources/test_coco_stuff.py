@@ -1,8 +1,14 @@
+import hashlib
+from collections import Counter
+
 import pytest
 
 from pipeline.data.sources.coco_stuff import COCO_STUFF_3, COCO_STUFF_15, COCO_STUFF_27, USUAL_LIST, list_images
 from pipeline.errors import InputError
 from tests.data.sources.downloads import make_coco
+
+# fine ids of each coarse class, in the order of the coarse classes: things, then stuff
+FINE_IDS = (6, 6, 10, 10, 8, 8, 8, 10, 6, 1, 10, 8, 2, 6, 4, 11, 4, 11, 7, 2, 6, 11, 9, 2, 6, 5, 5)
 
 
 def write_lists(folder, train="000000000009\n", val="000000000139\n000000000285\n", name="ids.txt"):
@@ -26,6 +32,15 @@ def test_all_182_ids_have_a_coarse_class_and_15_is_the_stuff_of_27():
         assert COCO_STUFF_15.mask_ids[value] == (coarse - 12 if stuff else None)
         name = None if coarse is None else COCO_STUFF_27.classes[coarse]
         assert COCO_STUFF_3.mask_ids[value] == {"sky": 0, "plant": 1, "ground": 2}.get(name)
+
+
+def test_the_whole_table_is_the_published_one():
+    coarse = [COCO_STUFF_27.mask_ids[fine] for fine in range(182)]
+    counts = Counter(coarse)
+    assert tuple(counts[i] for i in range(27)) == FINE_IDS
+    # of the table in the code of PiCIE and of STEGO, which agree: 182 bytes, one for each fine id
+    digest = "5b6c6ce82fb97a8c2d29cc61a451953c867c5aa043372a5286bbf668351e7129"
+    assert hashlib.sha256(bytes(coarse)).hexdigest() == digest
 
 
 def test_masks_lie_in_annotations_too(tmp_path):
