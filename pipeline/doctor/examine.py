@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.data.sources.registry import PROTOCOLS, SOURCES
+from pipeline.data.sources.registry import PROTOCOLS, SOURCES, recognise_source
 from pipeline.doctor.costs import Costs, Rates, estimate_costs, measure_rates, peak_memory
-from pipeline.doctor.survey import Survey, recognise_source, survey_source
+from pipeline.doctor.survey import Survey, survey_source
 from pipeline.errors import InputError, ParamsError
 from pipeline.params import DataParams, Params
 from pipeline.runtime.device import thread_count

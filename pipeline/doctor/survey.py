@@ -18,7 +18,7 @@ from pipeline.data.manifest import OK, ImageRow, ImageTable, TruthRow, TruthTabl
 from pipeline.data.pixels import count_channels, decode_pixels
 from pipeline.data.sources.listing import SourceImage
 from pipeline.data.sources.masks import check_source_mask
-from pipeline.data.sources.registry import SOURCES, list_source
+from pipeline.data.sources.registry import list_source
 from pipeline.data.windows import mark_window
 from pipeline.errors import InputError
 from pipeline.evaluation.truth import GroundTruth
@@ -71,11 +71,6 @@ class _Opened(NamedTuple):
     image: SourceImage
     row: ImageRow
     truth: TruthRow | None
-
-
-def recognise_source(root: Path) -> str:
-    """The name of the source whose layout a folder has; `folder` if it is none of the published ones."""
-    return next((name for name, source in SOURCES.items() if source.recognises(root)), "folder")
 
 
 def survey_source(data: DataParams, root: Path) -> Survey:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,21 @@ def test_a_folder_of_photos_needs_no_masks(tmp_path, params):
     assert healthy
     assert "layout       folder (recognised)" in text
     assert "masks        none were read" in text
+
+
+def test_a_download_without_its_train_images_is_told_apart_from_a_folder(tmp_path, params):
+    root = MAKERS["cityscapes"](tmp_path)
+    shutil.rmtree(root / "leftImg8bit/train")
+    text, healthy = examine.examine_data(root, "", params)
+    assert not healthy
+    assert text.startswith("layout       cityscapes (recognised): ")
+    assert "leftImg8bit/train: missing; data.root must hold the download as it is" in text
+
+
+def test_a_download_is_not_examined_as_a_folder(tmp_path, params):
+    text, healthy = examine.examine_data(MAKERS["camvid"](tmp_path), "folder", params)
+    assert not healthy
+    assert f"problem      data.root: {tmp_path} is laid out as camvid" in text
 
 
 def test_a_layout_that_was_asked_for_but_is_not_there_is_a_problem(tmp_path, params):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, require_files
+from pipeline.data.sources.listing import SourceImage, find_files, first_folder, pair_masks, require_files
 from pipeline.data.sources.protocol import Protocol, number_classes
 
 LAYOUT = "images/{training,validation}/*.jpg, annotations/{training,validation}/*.png (also below ADEChallengeData2016)"
@@ -33,8 +33,22 @@ ADE20K = Protocol(
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder looks like this download."""
-    return (_inner(root) / "images" / "training").is_dir()
+    """Whether a folder looks like this download, be it a part: images or annotations of any split.
+
+    Images of `validation` alone count only beside annotations or below `ADEChallengeData2016`, as people name splits of
+    their own so.
+    """
+    place = _inner(root)
+    images, annotated = place / "images", mask_folder(root) is not None
+    if not images.is_dir():
+        return annotated
+    named = annotated or place != root
+    return (images / "training").is_dir() or (named and (images / "validation").is_dir())
+
+
+def mask_folder(root: Path) -> Path | None:
+    """The first folder of annotations in the download; None: it has none."""
+    return first_folder(_inner(root) / "annotations", "training", "validation")
 
 
 def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:

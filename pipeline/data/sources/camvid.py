@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, require_files
+from pipeline.data.sources.listing import SourceImage, find_files, first_folder, pair_masks, require_files
 from pipeline.data.sources.protocol import Protocol, number_classes
 
 LAYOUT = "train/*.png, trainannot/*.png, and likewise val, test"
@@ -21,8 +21,13 @@ CAMVID = Protocol(
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder looks like this download."""
-    return (root / "train").is_dir() and (root / "trainannot").is_dir()
+    """Whether a folder looks like this download, be it a part: annotations of any split, as `train` is a usual name."""
+    return mask_folder(root) is not None
+
+
+def mask_folder(root: Path) -> Path | None:
+    """The first folder of annotations in the download; None: it has none."""
+    return first_folder(root, *(f"{split}annot" for split in ("train", "val", "test")))
 
 
 def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:

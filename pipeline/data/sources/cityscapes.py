@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, require_files
+from pipeline.data.sources.listing import SourceImage, find_files, first_folder, pair_masks, require_files
 from pipeline.data.sources.protocol import Protocol, number_classes
 
 LAYOUT = "leftImg8bit/{train,val}/CITY/*_leftImg8bit.png, gtFine/{train,val}/CITY/*_gtFine_labelIds.png"
@@ -26,8 +26,13 @@ CITYSCAPES_27 = Protocol(
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder looks like this download."""
-    return (root / "leftImg8bit" / "train").is_dir()
+    """Whether a folder looks like this download, be it a part: images or annotations of any split."""
+    return (root / "leftImg8bit").is_dir() or mask_folder(root) is not None
+
+
+def mask_folder(root: Path) -> Path | None:
+    """The first folder of annotations in the download; None: it has none."""
+    return first_folder(root, "gtFine", "gtCoarse")
 
 
 def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, read_ids, require_files, select_ids
+from pipeline.data.sources.listing import (
+    SourceImage,
+    find_files,
+    first_folder,
+    pair_masks,
+    read_ids,
+    require_files,
+    select_ids,
+)
 from pipeline.data.sources.protocol import Protocol
 from pipeline.errors import InputError
 
@@ -47,8 +55,16 @@ COCO_STUFF_3 = _protocol("coco-stuff-3", ("sky", "plant", "ground"), "three coar
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder looks like this download."""
-    return (root / "images" / "train2017").is_dir()
+    """Whether a folder looks like this download, be it a part: images of any split, or annotations without images."""
+    images = root / "images"
+    if images.is_dir():
+        return first_folder(images, "train2017", "val2017") is not None
+    return mask_folder(root) is not None
+
+
+def mask_folder(root: Path) -> Path | None:
+    """The first folder of annotations in the download; None: it has none."""
+    return first_folder(root, "stuffthingmaps", "annotations/train2017", "annotations/val2017")
 
 
 def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:

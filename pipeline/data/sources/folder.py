@@ -67,6 +67,16 @@ def list_folder(root: Path) -> list[SourceImage]:
     return _with_masks(found, root / "masks") if layout else found
 
 
+def has_layout(root: Path) -> bool:
+    """Whether a folder has the layout with splits beyond doubt, as downloads have `images` too.
+
+    It holds `images_unlabelled`, or `images` and one of `images/train`, `masks` and `classes.json`.
+    """
+    images = root / "images"
+    marked = (root / "masks").is_dir() or (root / "classes.json").is_file() or (images / "train").is_dir()
+    return (images.is_dir() and marked) or (root / "images_unlabelled").is_dir()
+
+
 def _walk(root: Path) -> Iterator[Path]:
     """All files that are not hidden, through links too; a dangling link counts as a file."""
     above = [_identity(folder) for folder in (root.resolve(), *root.resolve().parents)]

@@ -33,6 +33,11 @@ class SourceImage:
     window: Window | None = None
 
 
+def first_folder(root: Path, *names: str) -> Path | None:
+    """The first of several folders below another that exists, or None."""
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
 def find_files(folder: Path, pattern: str, ending: str) -> dict[str, Path]:
     """Files of a folder by their relative POSIX path without its ending.
 

@@ -33,8 +33,13 @@ POTSDAM_3 = Protocol(
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder looks like this download."""
-    return (root / "2_Ortho_RGB").is_dir()
+    """Whether a folder looks like this download, be it a part: images, or annotations in one of their variants."""
+    return (root / "2_Ortho_RGB").is_dir() or mask_folder(root) is not None
+
+
+def mask_folder(root: Path) -> Path | None:
+    """The first folder of annotations in the download; None: it has none."""
+    return next((place for place in sorted(root.glob("5_Labels*")) if place.is_dir()), None)
 
 
 def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:

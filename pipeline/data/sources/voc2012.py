@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, read_ids, require_files, select_ids
+from pipeline.data.sources.listing import (
+    SourceImage,
+    find_files,
+    first_folder,
+    pair_masks,
+    read_ids,
+    require_files,
+    select_ids,
+)
 from pipeline.data.sources.protocol import Protocol, number_classes
 
 LAYOUT = "JPEGImages/*.jpg, SegmentationClass/*.png, ImageSets/Segmentation/{train,val}.txt (also below VOC2012)"
+_ANNOTATIONS = ("SegmentationClass", "SegmentationObject")
 _THINGS = (
     "aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dining table, dog, horse, motorbike, person, "
     "potted plant, sheep, sofa, train, tv monitor"
@@ -23,9 +32,15 @@ VOC2012 = Protocol(
 
 
 def recognises(root: Path) -> bool:
-    """Whether a folder looks like this download."""
+    """Whether a folder looks like this download, be it a part: images with lists for segmentation, or annotations."""
     place = _inner(root)
-    return (place / "JPEGImages").is_dir() and (place / "ImageSets" / "Segmentation").is_dir()
+    listed = (place / "JPEGImages").is_dir() and (place / "ImageSets" / "Segmentation").is_dir()
+    return listed or mask_folder(root) is not None
+
+
+def mask_folder(root: Path) -> Path | None:
+    """The first folder of annotations in the download; None: it has none."""
+    return first_folder(_inner(root), *_ANNOTATIONS)
 
 
 def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
@@ -51,4 +66,4 @@ def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
 
 def _inner(root: Path) -> Path:
     places = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
-    return next((place for place in places if (place / "JPEGImages").is_dir()), root)
+    return next((place for place in places if first_folder(place, "JPEGImages", *_ANNOTATIONS)), root)
