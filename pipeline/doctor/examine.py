@@ -39,7 +39,8 @@ def examine_data(root: Path, source: str, params: Params) -> tuple[str, bool]:
         survey = survey_source(data, root)
     except InputError as error:
         return "\n".join([*lines, _line("problem", str(error))]), False
-    lines += [*_describe_splits(survey), *_describe_pixels(survey, data), *_describe_masks(survey)]
+    lines += [*_describe_splits(survey, name in SOURCES), *_describe_pixels(survey, data), *_describe_masks(survey)]
+    lines += [_line("note", note) for note in survey.notes]
     lines += [_line("problem", problem) for problem in survey.problems[:SHOWN]]
     if len(survey.problems) > SHOWN:
         lines.append(_line("problem", f"... and {len(survey.problems) - SHOWN} more"))
@@ -63,10 +64,14 @@ def _used(survey: Survey, split: str | None, limit: int) -> int:
     return sum(min(limit or count, count) for count in (survey.count(name)[0] for name in splits))
 
 
-def _describe_splits(survey: Survey) -> Iterable[str]:
+def _describe_splits(survey: Survey, published: bool) -> Iterable[str]:
     for split in sorted({image.split for image in survey.images}):
         images, masks = survey.count(split)
         yield _line(f"split {split}", f"{images} images, {masks} with masks")
+    if not survey.count("val")[0] and (published or survey.count()[1]):
+        yield _line(
+            "split val", "none; unless evaluate.split names another split, train is scored, from which all is learned"
+        )
 
 
 def _describe_pixels(survey: Survey, data: DataParams) -> Iterable[str]:

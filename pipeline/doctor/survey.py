@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.data.bands import Bands, BandsCensus
+from pipeline.data.classes import ClassList
 from pipeline.data.frames import Frame, frame_size, to_frame
 from pipeline.data.images import BadImage
 from pipeline.data.manifest import OK, ImageRow, ImageTable, TruthRow, TruthTable
 from pipeline.data.pixels import count_channels, decode_pixels
-from pipeline.data.sources.listing import SourceImage
+from pipeline.data.sources.listing import Findings, SourceImage
 from pipeline.data.sources.masks import check_source_mask
 from pipeline.data.sources.registry import list_source
 from pipeline.data.windows import mark_window
@@ -26,6 +27,7 @@ from pipeline.params import DataParams
 from pipeline.runtime.randomness import generator
 
 SAMPLE = 32  # images that are opened
+FEW = 8  # masks of a split without a counted pixel, from which on all are suspected
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Survey:
         images: All images that the source lists.
         protocol: Name of the protocol; empty for a folder of one's own.
         problems: One line each.
+        notes: What may be as it should, likewise.
         sizes: (h, w) of the frames of the sampled images.
         seconds: Mean processor time to read, decode and frame one of them.
         pixels: Counted pixels of the sampled masks, by class name; empty without masks.
@@ -48,6 +51,7 @@ class Survey:
     images: list[SourceImage]
     protocol: str = ""
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     seconds: float = 0.0
     pixels: dict[str, int] = field(default_factory=dict)
@@ -83,8 +87,9 @@ def survey_source(data: DataParams, root: Path) -> Survey:
     Raises:
         InputError: The folder is not laid out as the source is.
     """
-    images, text = list_source(data, root)
-    survey = Survey(images)
+    findings = Findings()
+    images, text = list_source(data, root, findings)
+    survey = Survey(images, problems=findings.problems, notes=findings.notes)
     order = generator(0, "doctor").permutation(len(images))[:SAMPLE]
     census = None if data.channels == 3 else BandsCensus(data.channels, SAMPLE, 0)
     opened = [found for index in sorted(order) if (found := _open(images[index], data, survey, census))]
@@ -144,6 +149,7 @@ def _count_classes(survey: Survey, table: ImageTable, rows: TruthTable) -> None:
         survey.problems.append(str(error))
         return
     classes, counts = truth.classes, Counter[int]()
+    read: dict[str, list[int]] = defaultdict(list)  # by split, how many pixels of each mask are counted
     survey.protocol = classes.protocol
     for row in rows.rows:
         try:
@@ -153,5 +159,20 @@ def _count_classes(survey: Survey, table: ImageTable, rows: TruthTable) -> None:
             continue
         counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
         survey.masks += 1
+        read[row.split].append(int(numbers[values != classes.ignore_index].sum()))
     survey.ignored = counts.pop(classes.ignore_index, 0)
     survey.pixels = {name: counts[i] for i, name in enumerate(classes.names)}
+    for split, counted in read.items():
+        if not any(counted):
+            text = (
+                f"split {split}: every pixel of the {len(counted)} masks that were read is ignored, and where that "
+                f"holds for all masks there is nothing to score; check that they are meant for {_meaning(classes)}"
+            )
+            sure = len(counted) >= min(FEW, survey.count(split)[1])
+            (survey.problems if sure else survey.notes).append(text)
+
+
+def _meaning(classes: ClassList) -> str:
+    if classes.protocol:
+        return f"protocol {classes.protocol}"
+    return "mask_ids and ignore_index of classes.json, or data.ignore_index"

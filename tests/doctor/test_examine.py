@@ -86,6 +86,83 @@ def test_a_download_is_not_examined_as_a_folder(tmp_path, params):
     assert f"problem      data.root: {tmp_path} is laid out as camvid" in text
 
 
+def test_one_missing_mask_leaves_all_else_to_be_seen(tmp_path, params):
+    root = MAKERS["camvid"](tmp_path)
+    (root / "trainannot/0001TP_006690.png").unlink()
+    mask(root / "valannot/other.png", [0])
+    text, healthy = examine.examine_data(root, "", params)
+    assert not healthy
+    assert "problem      " + f"{root}/train/0001TP_006690.png: has no mask, as 1 of the 2 images of split train" in text
+    assert "note         split val: 1 masks have no image, such as " in text
+    assert "split train  2 images, 1 with masks" in text
+    assert "split val    1 images, 1 with masks" in text
+    assert "%  road" in text
+    assert "\ntime         about " in text
+
+
+def test_masks_of_another_kind_are_a_problem(tmp_path, params):
+    root = MAKERS["cityscapes"](tmp_path)
+    for path in root.rglob("*_labelIds.png"):
+        path.unlink()
+    text, healthy = examine.examine_data(root, "", params)
+    assert not healthy
+    for split in ("train", "val"):
+        assert (
+            f"problem      split {split}: no masks were found, so it cannot be scored; {root}/gtFine/{split} holds no "
+            "*/*_gtFine_labelIds.png" in text
+        )
+
+
+def test_no_masks_at_all_are_noted(tmp_path, params):
+    root = MAKERS["cityscapes"](tmp_path)
+    shutil.rmtree(root / "gtFine")
+    text, healthy = examine.examine_data(root, "", params)
+    assert healthy
+    for split in ("train", "val"):
+        assert (
+            f"note         split {split}: no masks were found, so it cannot be scored; {root}/gtFine/{split} is "
+            in text
+        )
+
+
+def test_masks_of_some_splits_alone_are_noted(tmp_path, params):
+    root = MAKERS["potsdam"](tmp_path)
+    (root / "5_Labels_all/top_potsdam_2_13_label.tif").unlink()
+    text, healthy = examine.examine_data(root, "", params)
+    assert healthy
+    assert "note         split val: no masks were found" in text
+    assert "5_Labels_all holds no *_label.tif of its images" in text
+
+
+@pytest.mark.parametrize("source", ["cityscapes", "folder"])
+def test_a_missing_val_is_told_where_something_is_scored(tmp_path, params, source):
+    if source == "folder":
+        photo(tmp_path / "images/train/a.png")
+        mask(tmp_path / "masks/train/a.png", [0, 1])
+    else:
+        shutil.rmtree(MAKERS[source](tmp_path) / "leftImg8bit/val")
+    text, healthy = examine.examine_data(tmp_path, "", params)
+    assert healthy
+    assert "split val    none; unless evaluate.split names another split, train is scored" in text
+
+
+@pytest.mark.parametrize(("others", "verdict"), [(0, "problem"), (200, "note")])
+def test_masks_in_which_every_pixel_is_ignored_are_told(tmp_path, params, others, verdict):
+    # of 208 images five are of split val, so that a random sample of 32 has not all of them
+    root = MAKERS["camvid"](tmp_path)
+    for number in range(others):
+        photo(root / f"train/more{number}.png")
+        mask(root / f"trainannot/more{number}.png", [0])
+    for number in range(4):
+        photo(root / f"val/{number}.png", number)
+        mask(root / f"valannot/{number}.png", [11])
+    mask(root / "valannot/0016E5_07959.png", [11])
+    text, healthy = examine.examine_data(root, "", params)
+    assert healthy == (verdict == "note"), text
+    assert f"{verdict:12} split val: every pixel of the " in text
+    assert "check that they are meant for protocol camvid-11" in text
+
+
 def test_a_layout_that_was_asked_for_but_is_not_there_is_a_problem(tmp_path, params):
     photo(tmp_path / "a.jpg")
     text, healthy = examine.examine_data(tmp_path, "cityscapes", params)

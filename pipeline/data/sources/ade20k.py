@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, first_folder, pair_masks, require_files
+from pipeline.data.sources.listing import Findings, MaskFiles, SourceImage, first_folder, pair_masks, require_files
 from pipeline.data.sources.protocol import Protocol, number_classes
 
 LAYOUT = "images/{training,validation}/*.jpg, annotations/{training,validation}/*.png (also below ADEChallengeData2016)"
@@ -51,12 +51,13 @@ def mask_folder(root: Path) -> Path | None:
     return first_folder(_inner(root) / "annotations", "training", "validation")
 
 
-def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
+def list_images(root: Path, id_lists: str = "all", findings: Findings | None = None) -> list[SourceImage]:
     """List the training images as train and the validation images as val, with their masks.
 
     Args:
         root: The folder that holds `images` and `annotations`, or the one above it.
         id_lists: Not used.
+        findings: Gets images without a mask, see `pair_masks`.
 
     Raises:
         InputError: The training images are missing, or an image lacks its mask.
@@ -67,7 +68,7 @@ def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
         folder = place / "images" / name
         if split == "train" or folder.is_dir():
             images = require_files(folder, "*.jpg", ".jpg", LAYOUT)
-            found += pair_masks(split, images, find_files(place / "annotations" / name, "*.png", ".png"))
+            found += pair_masks(split, images, MaskFiles(place / "annotations" / name, "*.png", ".png"), findings)
     return found
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, first_folder, pair_masks, require_files
+from pipeline.data.sources.listing import (
+    Findings,
+    MaskFiles,
+    SourceImage,
+    find_files,
+    first_folder,
+    pair_masks,
+    require_files,
+)
 from pipeline.data.sources.protocol import Protocol, number_classes
 
 LAYOUT = "train/*.png, trainannot/*.png, and likewise val, test"
@@ -30,22 +38,21 @@ def mask_folder(root: Path) -> Path | None:
     return first_folder(root, *(f"{split}annot" for split in ("train", "val", "test")))
 
 
-def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
+def list_images(root: Path, id_lists: str = "all", findings: Findings | None = None) -> list[SourceImage]:
     """List the images of the three splits with their masks.
 
     Args:
         root: The folder that holds `train`, `trainannot` and so on.
         id_lists: Not used.
+        findings: Gets images without a mask, see `pair_masks`.
 
     Raises:
         InputError: `train` is missing or empty, or an image lacks its mask.
     """
-    found = pair_masks(
-        "train",
-        require_files(root / "train", "*.png", ".png", LAYOUT),
-        find_files(root / "trainannot", "*.png", ".png"),
-    )
-    for split in ("val", "test"):
-        if images := find_files(root / split, "*.png", ".png"):
-            found += pair_masks(split, images, find_files(root / f"{split}annot", "*.png", ".png"))
+    splits = {"train": require_files(root / "train", "*.png", ".png", LAYOUT)}
+    splits |= {split: find_files(root / split, "*.png", ".png") for split in ("val", "test")}
+    found = []
+    for split, images in splits.items():
+        if images:
+            found += pair_masks(split, images, MaskFiles(root / f"{split}annot", "*.png", ".png"), findings)
     return found

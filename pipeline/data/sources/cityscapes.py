@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, first_folder, pair_masks, require_files
+from pipeline.data.sources.listing import Findings, MaskFiles, SourceImage, first_folder, pair_masks, require_files
 from pipeline.data.sources.protocol import Protocol, number_classes
 
 LAYOUT = "leftImg8bit/{train,val}/CITY/*_leftImg8bit.png, gtFine/{train,val}/CITY/*_gtFine_labelIds.png"
@@ -35,12 +35,13 @@ def mask_folder(root: Path) -> Path | None:
     return first_folder(root, "gtFine", "gtCoarse")
 
 
-def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
+def list_images(root: Path, id_lists: str = "all", findings: Findings | None = None) -> list[SourceImage]:
     """List the images of train and val with their masks; the labels of test are not published.
 
     Args:
         root: The folder that holds `leftImg8bit` and `gtFine`.
         id_lists: Not used.
+        findings: Gets images without a mask, see `pair_masks`.
 
     Raises:
         InputError: The train images are missing, or an image lacks its mask.
@@ -50,5 +51,6 @@ def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
         folder = root / "leftImg8bit" / split
         if split == "train" or folder.is_dir():
             images = require_files(folder, f"*/*{_IMAGE}", _IMAGE, LAYOUT)
-            found += pair_masks(split, images, find_files(root / "gtFine" / split, f"*/*{_MASK}", _MASK))
+            masks = MaskFiles(root / "gtFine" / split, f"*/*{_MASK}", _MASK)
+            found += pair_masks(split, images, masks, findings)
     return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.data.sources.listing import (
+    Findings,
+    MaskFiles,
     SourceImage,
-    find_files,
     first_folder,
     pair_masks,
     read_ids,
@@ -67,13 +68,14 @@ def mask_folder(root: Path) -> Path | None:
     return first_folder(root, "stuffthingmaps", "annotations/train2017", "annotations/val2017")
 
 
-def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
+def list_images(root: Path, id_lists: str = "all", findings: Findings | None = None) -> list[SourceImage]:
     """List the images of train2017 and val2017 with their masks.
 
     Args:
         root: The folder that holds `images` and `stuffthingmaps` (or `annotations`).
         id_lists: Folder of the lists of ids to use, in `train2017` and `val2017`, one a folder, or
             `Coco164kFull_Stuff_Coarse_7.txt` among several; relative to `root` unless absolute. "all": all images.
+        findings: Gets images without a mask, see `pair_masks`.
 
     Raises:
         InputError: The train images or a list are missing, or an image lacks its mask.
@@ -84,18 +86,17 @@ def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
         if split == "val" and not folder.is_dir():
             continue
         images = require_files(folder, "*.jpg", ".jpg", LAYOUT)
-        masks = find_files(_mask_folder(root, split), "*.png", ".png")
         if id_lists != "all":
             path = _find_list(root / id_lists / f"{split}2017")
             images = select_ids(images, read_ids(path), path)
-            masks = {key: path for key, path in masks.items() if key in images}
-        found += pair_masks(split, images, masks)
+        masks = MaskFiles(_masks_of(root, split), "*.png", ".png", shared=id_lists != "all")
+        found += pair_masks(split, images, masks, findings)
     return found
 
 
-def _mask_folder(root: Path, split: str) -> Path:
-    maps = root / "stuffthingmaps" / f"{split}2017"
-    return maps if maps.is_dir() else root / "annotations" / f"{split}2017"
+def _masks_of(root: Path, split: str) -> Path:
+    maps, others = (root / place / f"{split}2017" for place in ("stuffthingmaps", "annotations"))
+    return others if others.is_dir() and not maps.is_dir() else maps
 
 
 def _find_list(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.data.windows import Window
@@ -31,6 +31,36 @@ class SourceImage:
     path: Path
     mask_path: Path | None
     window: Window | None = None
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """Where the masks of a split are.
+
+    Attributes:
+        folder: The folder, which may be missing.
+        pattern: What `Path.glob` takes from there, such as "*.png".
+        ending: What is cut off to get the key of the mask's image.
+        shared: Whether masks of other images are there too.
+    """
+
+    folder: Path
+    pattern: str
+    ending: str
+    shared: bool = False
+
+
+@dataclass
+class Findings:
+    """What is wrong with a download, for who wants all of it rather than the first error.
+
+    Attributes:
+        problems: What has to be mended, a line each.
+        notes: What may be as it should.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def first_folder(root: Path, *names: str) -> Path | None:
@@ -72,14 +102,17 @@ def require_files(folder: Path, pattern: str, ending: str, layout: str) -> dict[
     raise InputError(f"{folder}: holds no {pattern}; data.root must hold the download as it is: {layout}")
 
 
-def pair_masks(split: str, images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[SourceImage]:
+def pair_masks(
+    split: str, images: Mapping[str, Path], place: MaskFiles, findings: Findings | None = None
+) -> list[SourceImage]:
     """Give each image of a split the mask of the same key.
 
     Args:
         split: The split's name.
         images: Image files by key.
-        masks: Mask files by key. With none at all the split is unlabelled; those without an image are not used, which
+        place: Where the masks are. With none at all the split is unlabelled; those without an image are not used. Both
             is logged.
+        findings: Gets what is wrong, in place of error and log; images without a mask then stay without.
 
     Returns:
         The images, in the order of their keys; their ids are the split, the key and the file's suffix.
@@ -87,16 +120,34 @@ def pair_masks(split: str, images: Mapping[str, Path], masks: Mapping[str, Path]
     Raises:
         InputError: Some images have a mask, others not.
     """
-    missing = sorted(images.keys() - masks.keys())
-    if not masks:
-        log.warning("split %s: no masks were found, so it cannot be scored", split)
-    elif missing:
-        raise InputError(
+    files = find_files(place.folder, place.pattern, place.ending)
+    masks = {key: path for key, path in files.items() if key in images} if place.shared else files
+    notes: list[str] = []
+    if missing := sorted(images.keys() - masks.keys()) if masks else []:
+        problem = (
             f"{images[missing[0]]}: has no mask, as {len(missing)} of the {len(images)} images of split {split}, while "
             f"others have one, such as {min(masks.values())}; complete the masks, or remove these images"
         )
+        if findings is None:
+            raise InputError(problem)
+        findings.problems.append(problem)
+    if not masks:
+        found = f"holds no {place.pattern}" if place.folder.is_dir() else "is missing"
+        text = f"split {split}: no masks were found, so it cannot be scored; {place.folder} {found}"
+        if files:
+            text += " of its images"
+        # a folder of masks without one is a mistake, but masks may be left out, or published for some splits only
+        if findings is not None and place.folder.is_dir() and not files:
+            findings.problems.append(text)
+        else:
+            notes.append(text)
     if orphans := sorted(masks.keys() - images.keys()):
-        log.warning("split %s: %d masks have no image, such as %s", split, len(orphans), masks[orphans[0]])
+        notes.append(f"split {split}: {len(orphans)} masks have no image, such as {masks[orphans[0]]}")
+    if findings is None:
+        for note in notes:
+            log.warning("%s", note)
+    else:
+        findings.notes += notes
     return [SourceImage(f"{split}/{key}{images[key].suffix}", split, images[key], masks.get(key)) for key in images]
 
 

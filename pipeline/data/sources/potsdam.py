@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.data.sources.listing import SourceImage, find_files, pair_masks, require_files
+from pipeline.data.sources.listing import Findings, MaskFiles, SourceImage, pair_masks, require_files
 from pipeline.data.sources.protocol import Protocol
 from pipeline.errors import InputError
 
@@ -42,24 +42,24 @@ def mask_folder(root: Path) -> Path | None:
     return next((place for place in sorted(root.glob("5_Labels*")) if place.is_dir()), None)
 
 
-def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
+def list_images(root: Path, id_lists: str = "all", findings: Findings | None = None) -> list[SourceImage]:
     """List all images with their masks.
 
     Args:
         root: The folder that holds `2_Ortho_RGB` and `5_Labels_all`.
         id_lists: Not used.
+        findings: Gets images without a mask, see `pair_masks`.
 
     Raises:
         InputError: Images are missing, have no mask, or are named otherwise.
     """
     images = require_files(root / "2_Ortho_RGB", "*_RGB.tif", "_RGB.tif", LAYOUT)
-    masks = find_files(root / "5_Labels_all", "*_label.tif", "_label.tif")
+    masks = MaskFiles(root / "5_Labels_all", "*_label.tif", "_label.tif", shared=True)
     found = []
     for split in ("train", "val"):
         named = {key: path for key, path in images.items() if split_of(path) == split}
         if named:
-            wanted = {key: path for key, path in masks.items() if key in named}
-            found += pair_masks(split, named, wanted)
+            found += pair_masks(split, named, masks, findings)
     return found
 
 

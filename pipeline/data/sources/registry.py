@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.data.classes import parse_classes, state_ignored
 from pipeline.data.sources import ade20k, camvid, cityscapes, coco_stuff, potsdam, voc2012
 from pipeline.data.sources.folder import has_layout, list_folder
-from pipeline.data.sources.listing import SourceImage
+from pipeline.data.sources.listing import Findings, SourceImage
 from pipeline.data.sources.protocol import Protocol
 from pipeline.data.sources.tiles import lay_tiles
 from pipeline.errors import InputError
@@ -24,7 +24,7 @@ class Source:
         layout: What the download looks like, in words.
         recognises: Whether a folder looks like it, be it a part.
         mask_folder: Where its annotations lie in a folder, or None.
-        list_images: Its images, from the folder and `data.id_lists`.
+        list_images: Its images, from the folder and `data.id_lists`; see any source.
         protocols: What `data.protocol` may be; the first is meant by `auto`.
         tile: Side in pixels of the tiles that its images are cut into unless `data.tile` says otherwise; 0: whole.
     """
@@ -32,7 +32,7 @@ class Source:
     layout: str
     recognises: Callable[[Path], bool]
     mask_folder: Callable[[Path], Path | None]
-    list_images: Callable[[Path, str], list[SourceImage]]
+    list_images: Callable[[Path, str, Findings | None], list[SourceImage]]
     protocols: tuple[Protocol, ...]
     tile: int = 0
 
@@ -72,12 +72,15 @@ def recognise_source(root: Path) -> str:
     return next((name for name, source in SOURCES.items() if source.recognises(root)), "folder")
 
 
-def list_source(params: DataParams, root: Path) -> tuple[list[SourceImage], str | None]:
+def list_source(
+    params: DataParams, root: Path, findings: Findings | None = None
+) -> tuple[list[SourceImage], str | None]:
     """The images of a source, cut into tiles where they are to be, and the text of its `classes.json` if there is one.
 
     Args:
         params: Group `data`.
         root: The folder to look in.
+        findings: Gets images of a published source without a mask, and notes on splits without, in place of errors.
 
     Raises:
         InputError: The folder is not laid out as the source is; or the source is `folder`, and it is a published
@@ -94,7 +97,7 @@ def list_source(params: DataParams, root: Path) -> tuple[list[SourceImage], str 
         raise InputError(f"data.root: {root} {problem}; give the folder of the download")
     source = SOURCES[params.source]
     protocol = source.protocols[0] if params.protocol == "auto" else PROTOCOLS[params.protocol]
-    images = source.list_images(root, params.id_lists)
+    images = source.list_images(root, params.id_lists, findings)
     return lay_tiles(images, params, source.tile), protocol.classes_text()
 
 

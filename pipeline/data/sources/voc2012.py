@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.data.sources.listing import (
+    Findings,
+    MaskFiles,
     SourceImage,
-    find_files,
     first_folder,
     pair_masks,
     read_ids,
@@ -43,24 +44,25 @@ def mask_folder(root: Path) -> Path | None:
     return first_folder(_inner(root), *_ANNOTATIONS)
 
 
-def list_images(root: Path, id_lists: str = "all") -> list[SourceImage]:
+def list_images(root: Path, id_lists: str = "all", findings: Findings | None = None) -> list[SourceImage]:
     """List the images that `train.txt` and `val.txt` name, with their masks.
 
     Args:
         root: The folder that holds `JPEGImages`, or one above it: `VOCdevkit` and `VOC2012` are looked into.
         id_lists: Not used.
+        findings: Gets images without a mask, see `pair_masks`.
 
     Raises:
         InputError: A folder or list is missing, or an image or its mask is.
     """
     place = _inner(root)
     images = require_files(place / "JPEGImages", "*.jpg", ".jpg", LAYOUT)
-    masks = find_files(place / "SegmentationClass", "*.png", ".png")
+    masks = MaskFiles(place / "SegmentationClass", "*.png", ".png", shared=True)
     found = []
     for split in ("train", "val"):
         path = place / "ImageSets" / "Segmentation" / f"{split}.txt"
         named = select_ids(images, read_ids(path), path)
-        found += pair_masks(split, named, {key: masks[key] for key in named if key in masks})
+        found += pair_masks(split, named, masks, findings)
     return found
 
 

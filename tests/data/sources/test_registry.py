@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.data.classes import parse_classes
 from pipeline.data.manifest import read_images, read_truth
 from pipeline.data.prepare import prepare_images
+from pipeline.data.sources.listing import Findings
 from pipeline.data.sources.registry import PROTOCOLS, SOURCES
 from pipeline.errors import InputError
 from pipeline.evaluation.truth import GroundTruth, open_truth
@@ -118,6 +119,23 @@ def test_an_image_without_its_mask_is_named(tmp_path, source):
     assert str(images[0].path) in str(caught.value)
 
 
+@pytest.mark.parametrize("source", MAKERS)
+def test_all_that_is_wrong_with_masks_can_be_collected(tmp_path, source, caplog):
+    images = SOURCES[source].list_images(MAKERS[source](tmp_path), "all")
+    lost = [images[0], *(image for image in images if image.split == "val")]
+    for image in lost:
+        assert image.mask_path
+        image.mask_path.unlink()
+    findings = Findings()
+    found = SOURCES[source].list_images(tmp_path, "all", findings)
+    assert [image.image_id for image in found] == [image.image_id for image in images]
+    assert [image.image_id for image in found if image.mask_path is None] == [image.image_id for image in lost]
+    train, *rest = findings.problems + findings.notes
+    assert train.startswith(f"{images[0].path}: has no mask, as 1 of the 2 images of split train")
+    assert [text.split(";")[0] for text in rest] == ["split val: no masks were found, so it cannot be scored"]
+    assert not caplog.records
+
+
 def test_masks_are_optional_and_those_without_an_image_are_told(tmp_path, caplog):
     root = MAKERS["cityscapes"](tmp_path)
     mask(root / "gtFine/val/frankfurt/frankfurt_000001_000019_gtFine_labelIds.png", [7])
@@ -126,7 +144,8 @@ def test_masks_are_optional_and_those_without_an_image_are_told(tmp_path, caplog
     images = SOURCES["cityscapes"].list_images(root, "all")
     assert [image.mask_path is None for image in images] == [True, True, False]
     text = [record.getMessage() for record in caplog.records]
-    assert text[0] == "split train: no masks were found, so it cannot be scored"
+    expected = f"{root}/gtFine/train holds no */*_gtFine_labelIds.png"
+    assert text[0] == f"split train: no masks were found, so it cannot be scored; {expected}"
     assert text[1].startswith("split val: 1 masks have no image, such as ")
 
 
