@@ -40,11 +40,12 @@ def preset(
 def doctor(
     data_root: Annotated[Path, typer.Argument(help="The folder to look at.")],
     source: Annotated[str, typer.Option(help="How to read it; without it, the layout is recognised.")] = "",
+    preset: Annotated[str, typer.Option(help="Presets, as in camvid; without it, that of a recognised protocol.")] = "",
 ) -> None:
     """Say what a data folder holds, what is wrong with it, and what the graph would cost; reads a few masks for you."""
     from pipeline.doctor.examine import examine_data
 
-    text, healthy = examine_data(data_root, source, load_params())
+    text, healthy = examine_data(data_root, source, load_params(), preset.split())
     typer.echo(text)
     if not healthy:
         raise typer.Exit(InputError.exit_code)

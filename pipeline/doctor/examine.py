@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.data.sources.registry import PROTOCOLS, SOURCES, recognise_source
@@ -10,30 +10,35 @@ from pipeline.doctor.costs import Costs, Rates, estimate_costs, measure_rates, p
 from pipeline.doctor.survey import Survey, survey_source
 from pipeline.errors import InputError, ParamsError
 from pipeline.params import DataParams, Params
+from pipeline.params.presets import find_presets, overlay_presets
 from pipeline.runtime.device import thread_count
 
 SHOWN = 10  # problems
 
 
-def examine_data(root: Path, source: str, params: Params) -> tuple[str, bool]:
+def examine_data(root: Path, source: str, params: Params, presets: Sequence[str] = ()) -> tuple[str, bool]:
     """Look a data folder over.
 
     Args:
         root: The folder.
         source: Name of the source; empty: the one whose layout the folder has.
         params: All parameters; of `data`, source and root are replaced, and the protocol where it is of another source.
+        presets: Names of presets that are laid over them; without any, the one for the first protocol of a published
+            source, if there is just one and the parameters are not for that source as they are.
 
     Returns:
         The text, and whether no problem was found.
 
     Raises:
-        ParamsError: There is no such source.
+        ParamsError: There is no such source or preset, or the parameters do not fit the presets.
     """
     if source and source not in (*SOURCES, "folder"):
         raise ParamsError(f"--source: {source!r} is no source; known are folder, {', '.join(SOURCES)}")
     name = source or recognise_source(root)
     layout = SOURCES[name].layout if name in SOURCES else "images/<split>/**, masks/<split>/**.png, or images alone"
     lines = [_line("layout", f"{name} ({'as asked' if source else 'recognised'}): {layout}")]
+    params, settings = _choose_settings(name, params, presets)
+    lines.append(_line("settings", settings))
     data = _data_of(name, root, params.data)
     try:
         survey = survey_source(data, root)
@@ -50,6 +55,25 @@ def examine_data(root: Path, source: str, params: Params) -> tuple[str, bool]:
         images, train = _used(survey, None, data.limit), _used(survey, "train", data.limit)
         lines += _describe_costs(estimate_costs(params, images, train, size, rates), rates, params, size, images)
     return "\n".join(lines), not survey.problems
+
+
+def _choose_settings(name: str, params: Params, presets: Sequence[str]) -> tuple[Params, str]:
+    """Parameters for a source, and where they are from."""
+    if presets:
+        return overlay_presets(params, presets), f"params.yaml with preset {' and '.join(presets)}, as asked"
+    # who names the source in params.yaml has set the rest for it too
+    found = [] if params.data.source == name else _presets_of(name)
+    if len(found) != 1:
+        return params, "params.yaml as it is; --preset lays presets over it"
+    try:
+        chosen = overlay_presets(params, found)
+    except ParamsError as error:
+        return params, f"params.yaml as it is, as preset {found[0]} does not fit it ({error})"
+    return chosen, f"params.yaml with preset {found[0]}, which is for this protocol; --preset takes others"
+
+
+def _presets_of(name: str) -> list[str]:
+    return find_presets(name, SOURCES[name].protocols[0].name) if name in SOURCES else []
 
 
 def _data_of(name: str, root: Path, data: DataParams) -> DataParams:
@@ -129,10 +153,15 @@ def _describe_costs(costs: Costs, rates: Rates, params: Params, size: tuple[int,
     h, w = size
     yield _line(
         "",
-        f"for {images} images with frames of {w} x {h} px, from steps timed just now on {rates.device} "
-        f"({thread_count(params.run)} threads): {1000 * rates.decode:.0f} ms to decode an image, "
+        f"for {images} images with frames of {w} x {h} px and train.k {params.train.k}, from steps timed just now on "
+        f"{rates.device} ({thread_count(params.run)} threads): {1000 * rates.decode:.0f} ms to decode an image, "
         f"{1000 * rates.pretext:.0f} ms a view of pre-training, {1000 * rates.train:.0f} ms a view of training; "
-        "clustering, losses, floors and report come on top, and on a busy machine everything takes longer",
+        "on a busy machine everything takes longer",
+    )
+    yield _line(
+        "not counted",
+        "time of clustering (in cluster and in train), of losses and views, of floors and report; disk of checkpoints, "
+        "and of a second copy of all in DVC's cache where the file system has no links",
     )
 
 

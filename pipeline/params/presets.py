@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import ParamsError
 from pipeline.params.reading import parse_params
+from pipeline.params.whole import Params
 from pipeline.yaml_reader import read_yaml
 
 PRESETS = Path("presets")
@@ -39,6 +40,31 @@ def read_presets(names: Sequence[str], base: Path = Path("params.yaml")) -> dict
     files = " and ".join(str(PRESETS / f"{name}.yaml") for name in names)
     parse_params(merge_overrides(read_yaml(base), merged), name=f"{base} with {files}")
     return merged
+
+
+def overlay_presets(params: Params, names: Sequence[str]) -> Params:
+    """Parameters with those of presets over them.
+
+    Args:
+        params: All parameters.
+        names: See `read_presets`.
+
+    Raises:
+        ParamsError: There is no such preset, or the parameters with these overrides are wrong.
+    """
+    overrides = read_presets(names)
+    return parse_params(merge_overrides(params.model_dump(), overrides), name=f"params.yaml with {' and '.join(names)}")
+
+
+def find_presets(source: str, protocol: str) -> list[str]:
+    """Names of the presets that are for a source and one of its protocols; see `data.source` and `data.protocol`."""
+    found = []
+    for path in sorted(PRESETS.glob("*.yaml")):
+        overrides = read_yaml(path)
+        data = overrides.get("data") if isinstance(overrides, dict) else None
+        if isinstance(data, dict) and (data.get("source"), data.get("protocol")) == (source, protocol):
+            found.append(path.stem)
+    return found
 
 
 def merge_overrides(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000, 128)
 
 @pytest.fixture
 def params(monkeypatch) -> Params:
+    monkeypatch.chdir(ROOT)  # presets are looked for here
     monkeypatch.setattr(examine, "measure_rates", lambda params, size, decode: RATES)
     params = load_params(ROOT / "params.yaml")
     data = params.data.model_copy(update={"resize": 32, "crop": "none", "min_side": 8, "protocol": "auto"})
@@ -183,6 +184,58 @@ def test_the_command_ends_with_3_where_there_are_problems(tmp_path, params, monk
 
 def settings(params: Params, **changes) -> Params:
     return params.model_copy(update={"data": params.data.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize(
+    ("source", "preset", "k"),
+    [
+        ("cityscapes", "cityscapes-27", 27),
+        ("coco-stuff", "coco-stuff-27", 27),
+        ("potsdam", "potsdam-3", 3),
+        ("ade20k", "ade20k", 150),
+        ("voc2012", "voc2012", 21),
+    ],
+)
+def test_costs_are_those_of_the_recognised_protocol(tmp_path, params, source, preset, k):
+    text, _ = examine.examine_data(MAKERS[source](tmp_path), "", params)
+    assert f"settings     params.yaml with preset {preset}, which is for this protocol; --preset takes others" in text
+    assert f"with frames of 320 x 320 px and train.k {k}, from steps timed just now" in text
+    assert "\nnot counted  time of clustering" in text
+
+
+def test_settings_are_those_of_the_parameters_where_they_name_the_source(tmp_path, params):
+    root = MAKERS["cityscapes"](tmp_path)
+    text, _ = examine.examine_data(root, "", settings(params, source="cityscapes"))
+    assert "settings     params.yaml as it is; --preset lays presets over it" in text
+    assert "with frames of 64 x 32 px" in text
+
+
+def test_settings_are_those_of_presets_that_are_asked_for(tmp_path, params):
+    root = MAKERS["camvid"](tmp_path)
+    text, _ = examine.examine_data(root, "", params, ["camvid"])
+    assert "layout       camvid (recognised)" in text
+    assert "settings     params.yaml with preset camvid, as asked" in text
+    assert "with frames of 160 x 160 px and train.k 11" in text
+    text, _ = examine.examine_data(root, "", params)
+    assert "settings     params.yaml as it is" in text  # that preset is for another layout of CamVid
+    with pytest.raises(ParamsError, match=r"presets/kitti\.yaml: no such preset"):
+        examine.examine_data(root, "", params, ["kitti"])
+
+
+def test_a_preset_that_does_not_fit_the_parameters_is_not_used(tmp_path, params):
+    text, _ = examine.examine_data(
+        MAKERS["cityscapes"](tmp_path), "", settings(params, source="folder", ignore_index=0)
+    )
+    assert "params.yaml as it is, as preset cityscapes-27 does not fit it (" in text
+    assert "data.ignore_index: 0 is for source folder" in text
+
+
+def test_the_command_takes_presets(tmp_path, params, monkeypatch):
+    monkeypatch.setattr(cli, "load_params", lambda: params)
+    photo(tmp_path / "a.jpg")
+    result = CliRunner().invoke(cli.app, ["doctor", str(tmp_path), "--preset", "aerial tiny"])
+    assert "with preset aerial and tiny, as asked" in result.output
+    assert "and train.k 9" in result.output
 
 
 def test_channels_values_and_tiles_are_told(tmp_path, params):

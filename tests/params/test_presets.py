@@ -4,8 +4,15 @@ import pytest
 
 from pipeline.data.sources.registry import PROTOCOLS, SOURCES
 from pipeline.errors import ParamsError
-from pipeline.params import parse_params
-from pipeline.params.presets import flatten_keys, merge_overrides, read_presets, spell_flags
+from pipeline.params import load_params, parse_params
+from pipeline.params.presets import (
+    find_presets,
+    flatten_keys,
+    merge_overrides,
+    overlay_presets,
+    read_presets,
+    spell_flags,
+)
 from pipeline.yaml_reader import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +41,24 @@ def test_presets_must_exist_and_fit_the_parameters(project):
         read_presets(["bad"])
     with pytest.raises(ParamsError, match=r"presets/list\.yaml: expected groups of keys"):
         read_presets(["list"])
+
+
+def test_presets_are_laid_over_parameters_that_were_changed(project):
+    (project / "presets" / "few.yaml").write_text("train:\n  k: 3\n")
+    params = load_params()
+    changed = params.model_copy(update={"data": params.data.model_copy(update={"resize": 96})})
+    laid = overlay_presets(changed, ["few"])
+    assert (laid.train.k, laid.data.resize) == (3, 96)
+    (project / "presets" / "many.yaml").write_text("extract:\n  levels: [1, 112]\n")
+    with pytest.raises(ParamsError, match=r"params\.yaml with many: .*112 cells a side do not fit"):
+        overlay_presets(changed, ["many"])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)
+def test_every_protocol_but_camvid_has_one_preset(protocol, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    source = next(name for name, source in SOURCES.items() if protocol in source.protocols)
+    assert len(find_presets(source, protocol.name)) == (source != "camvid")
 
 
 def test_presets_are_checked_together_not_each_alone(project):
