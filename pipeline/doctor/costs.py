@@ -117,7 +117,9 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
 
 
-def estimate_costs(params: Params, images: int, train_images: int, size: tuple[int, int], rates: Rates) -> Costs:
+def estimate_costs(
+    params: Params, images: int, train_images: int, size: tuple[int, int], rates: Rates, tile: float = 0.0
+) -> Costs:
     """Add up what the stages do.
 
     Args:
@@ -126,6 +128,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
         train_images: Those of split train.
         size: (h, w) of a typical frame, in pixels.
         rates: Seconds per image.
+        tile: Bytes of the pixels of a tile, which `prepare` writes as a file; 0: images are read where they lie.
 
     Returns:
         Disk from above, before compression; seconds of decoding and of the networks alone.
@@ -154,6 +157,7 @@ def estimate_costs(params: Params, images: int, train_images: int, size: tuple[i
         "evaluate": (rates.decode + rates.forward) * images,
     }
     sizes = {
+        "tiles": images * tile,
         "features": features,
         # 32-bit vectors of all channels, before whitening
         "features kept in .fs4": images * cells * 4.0 * rates.dimension * params.run.keep_features,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.data.sources.registry import PROTOCOLS, SOURCES, recognise_source
 from pipeline.doctor.costs import Costs, Rates, estimate_costs, measure_rates, peak_memory
 from pipeline.doctor.survey import Survey, survey_source
@@ -53,7 +55,8 @@ def examine_data(root: Path, source: str, params: Params, presets: Sequence[str]
         size = sorted(survey.sizes)[len(survey.sizes) // 2]
         rates = measure_rates(params, size, survey.seconds)
         images, train = _used(survey, None, data.limit), _used(survey, "train", data.limit)
-        lines += _describe_costs(estimate_costs(params, images, train, size, rates), rates, params, size, images)
+        costs = estimate_costs(params, images, train, size, rates, _tile_bytes(survey, data))
+        lines += _describe_costs(costs, rates, params, size, images)
     return "\n".join(lines), not survey.problems
 
 
@@ -81,6 +84,13 @@ def _data_of(name: str, root: Path, data: DataParams) -> DataParams:
     lists = data.id_lists if name == data.source else "all"
     changes = {"source": name, "root": str(root), "protocol": data.protocol if fits else "auto", "id_lists": lists}
     return data.model_copy(update=changes)
+
+
+def _tile_bytes(survey: Survey, data: DataParams) -> float:
+    if not survey.tiled:
+        return 0.0
+    value = np.dtype(survey.bands.values).itemsize if survey.bands else 1  # bytes
+    return float((data.tile or SOURCES[data.source].tile) ** 2 * data.channels * value)
 
 
 def _used(survey: Survey, split: str | None, limit: int) -> int:
@@ -140,7 +150,7 @@ def _describe_masks(survey: Survey) -> Iterable[str]:
 
 
 def _describe_costs(costs: Costs, rates: Rates, params: Params, size: tuple[int, int], images: int) -> Iterable[str]:
-    parts = ", ".join(f"{name} {_megabytes(value)}" for name, value in costs.bytes.items())
+    parts = ", ".join(f"{name} {_megabytes(value)}" for name, value in costs.bytes.items() if value)
     yield _line("disk", f"about {_megabytes(sum(costs.bytes.values()))} at most, before compression: {parts}")
     held = peak_memory()
     yield _line(

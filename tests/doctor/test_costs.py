@@ -49,6 +49,11 @@ def test_bytes_follow_levels_dimension_and_frames():
     )
 
 
+def test_tiles_take_disk():
+    assert estimate_costs(PARAMS, 10, 10, (64, 64), RATES, 3 * 64 * 64).bytes["tiles"] == 10 * 3 * 64 * 64
+    assert estimate_costs(PARAMS, 10, 10, (64, 64), RATES).bytes["tiles"] == 0
+
+
 def test_rates_are_measured():
     params = changed("pretrain", channels=16, view_size=32)
     rates = measure_rates(params, (32, 32), 0.5)

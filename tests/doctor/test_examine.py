@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.doctor import examine
-from pipeline.doctor.costs import Rates
+from pipeline.doctor.costs import Rates, estimate_costs
 from pipeline.errors import ParamsError
 from pipeline.params import Params, load_params
 from tests.data.sources.downloads import MAKERS, mask, photo
@@ -238,16 +238,20 @@ def test_the_command_takes_presets(tmp_path, params, monkeypatch):
     assert "and train.k 9" in result.output
 
 
-def test_channels_values_and_tiles_are_told(tmp_path, params):
+def test_channels_values_and_tiles_are_told(tmp_path, params, monkeypatch):
     for number in range(3):
         pixels = np.random.default_rng(number).integers(100, 900, (40, 64, 4), dtype=np.uint16)
         tifffile.imwrite(tmp_path / f"{number}.tif", pixels, photometric="minisblack", planarconfig="contig")
+    reckoned: list[tuple] = []
+    monkeypatch.setattr(examine, "estimate_costs", lambda *args: reckoned.append(args) or estimate_costs(*args))
     text, healthy = examine.examine_data(tmp_path, "", settings(params, channels=4, tile=32, tile_overlap=8))
     assert healthy, text
     assert "tiles        18 of 32 px, 8 px of it shared with neighbours, from 3 images" in text
     assert "split train  18 images" in text
     assert "channels     4 in 18 files of a random sample; expected are 4 (data.channels)" in text
     assert "values       uint16, about 10" in text
+    assert reckoned[0][-1] == 32 * 32 * 4 * 2  # bytes of a tile, 16 bits a channel
+    assert "before compression: tiles 0 MB, features" in text
 
 
 def test_other_channels_than_expected_are_a_problem_with_its_mend(tmp_path, params):
