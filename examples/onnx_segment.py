@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def main(model: str, photo: str, target: str) -> None:
-    """Write the labels of all pixels as an 8-bit grey PNG, and print how large each is; clusters of one name are one."""
+    """Write the labels of all pixels as an 8-bit grey PNG, and print how large each is; a name is one label."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     notes = json.loads(session.get_modelmeta().custom_metadata_map["fs4"])
     image = Image.open(photo, formats=["JPEG", "PNG", "BMP", "WEBP", "TIFF"]).convert("RGB")

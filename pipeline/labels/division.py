@@ -54,8 +54,8 @@ def divide_labelled(table: ImageTable, truth: GroundTruth | None, seed: int) -> 
     if truth.split != "train":
         if "train" in truth.splits:
             raise InputError(
-                f"split {truth.split!r} would be learnt from and scored at once; in group probe or finetune name splits "
-                "other than train, or train alone, a part of which is then set aside"
+                f"split {truth.split!r} would be learnt from and scored at once; in group probe or finetune name "
+                "splits other than train, or train alone, a part of which is then set aside"
             )
         scored = [row for row in table.select(None) if row.split in truth.splits and truth.has(row.image_id)]
         return Division(truth, learnt, scored, truth.split)
