@@ -11,6 +11,7 @@ import torch
 from pipeline.backbones.encoder import Encoder
 from pipeline.backbones.fitting import fit_tensors
 from pipeline.backbones.foreign import ANCHORS, RENAMES, find_prefixes, name_layout, read_tensors
+from pipeline.backbones.lookalikes import refuse_deeper, refuse_lookalike_vits
 from pipeline.errors import InputError
 from pipeline.runtime.digests import file_digest
 
@@ -103,7 +104,7 @@ def import_weights(encoder: Encoder, path: Path, *, allow_supervised: bool) -> I
 
     Raises:
         InputError: The file cannot be read, fills less than 95 % of the backbone's tensors, has values that are not
-            finite or a classification head that is not allowed, or is of a network that only looks alike.
+            finite or a classification head that is not allowed, or is of a network that only looks alike or is deeper.
     """
     tensors = read_tensors(path)
     backbone = encoder.architecture["backbone"]
@@ -127,7 +128,7 @@ def import_weights(encoder: Encoder, path: Path, *, allow_supervised: bool) -> I
         )
     prefix = min(prefixes, key=rank)
     given = inner(prefix)
-    _refuse_lookalikes(path, backbone, prefix, given)
+    refuse_lookalike_vits(path, backbone, prefix, given)
     fitted, adapted, other_shapes, used = fit_tensors(given, wanted)
     decoder = {
         key: tensors.get(f"{prefix.removesuffix('backbone.')}decoder.{key}") for key in encoder.decoder.state_dict()
@@ -153,23 +154,12 @@ def import_weights(encoder: Encoder, path: Path, *, allow_supervised: bool) -> I
         allow_supervised_init=allow_supervised,
     )
     _check(report, path, backbone, fitted)
+    refuse_deeper(path, backbone, wanted, given)
     counters = {key: value for key, value in given.items() if _is_counter(key)}
     encoder.backbone.load_state_dict(fitted | counters, strict=False)
     if has_decoder:
         encoder.decoder.load_state_dict(decoder)
     return report
-
-
-def _refuse_lookalikes(path: Path, backbone: str, prefix: str, given: dict[str, torch.Tensor]) -> None:
-    """Two kinds of ViT-S fit in shape and would compute something else."""
-    if not backbone.startswith("vit"):
-        return
-    if "base_encoder." in prefix or "momentum_encoder." in prefix:
-        raise InputError(f"{path}: the ViT-S of MoCo v3 has 12 heads and {backbone} has 6; use another checkpoint")
-    if registers := {"register_tokens", "reg_token"} & given.keys():
-        raise InputError(
-            f"{path}: has {registers.pop()}, and {backbone} has no registers; use the weights without registers"
-        )
 
 
 def _check(report: ImportReport, path: Path, backbone: str, fitted: dict[str, torch.Tensor]) -> None:
