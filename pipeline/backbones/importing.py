@@ -12,13 +12,12 @@ from pipeline.backbones.encoder import Encoder
 from pipeline.backbones.fitting import fit_tensors
 from pipeline.backbones.foreign import ANCHORS, RENAMES, find_prefixes, name_layout, read_tensors
 from pipeline.backbones.lookalikes import refuse_deeper, refuse_lookalike_vits
+from pipeline.backbones.supervision import find_head, find_labelled_sidecar
 from pipeline.errors import InputError
 from pipeline.runtime.digests import file_digest
 
 MIN_SHARE = 0.95
 SHOWN = 8
-_HEADS = ("fc.weight", "head.weight", "head.fc.weight", "heads.head.weight", "classifier.weight", "classifier.2.weight")
-_SELF_SUPERVISED = ("encoder_q.", "encoder_k.", "base_encoder.", "momentum_encoder.", "teacher.", "student.")
 _SECOND = (
     "encoder_k.",
     "momentum_encoder.",
@@ -44,7 +43,8 @@ class ImportReport:
         adapted: What was done to make a tensor fit.
         elsewhere: Tensors of the file under other prefixes, such as a second network or an optimiser's.
         decoder: Whether the decoder came from the file as well.
-        head: The classification head in the file, empty if there is none.
+        head: The head in the file that is trained with labels, empty if there is none.
+        labelled_sidecar: The side-car of FS4's own weights that says that labels were used, empty if there is none.
         allow_supervised_init: What the user said; then the result is stamped.
     """
 
@@ -61,6 +61,7 @@ class ImportReport:
     elsewhere: int
     decoder: bool
     head: str
+    labelled_sidecar: str
     allow_supervised_init: bool
 
     @property
@@ -70,7 +71,7 @@ class ImportReport:
 
     def notes(self) -> dict[str, Any]:
         """The provenance in a few plain values."""
-        keys = ("file", "sha256", "layout", "head", "allow_supervised_init")
+        keys = ("file", "sha256", "layout", "head", "labelled_sidecar", "allow_supervised_init")
         return {key: getattr(self, key) for key in keys} | {"matched_share": round(self.share, 4)}
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,7 +105,8 @@ def import_weights(encoder: Encoder, path: Path, *, allow_supervised: bool) -> I
 
     Raises:
         InputError: The file cannot be read, fills less than 95 % of the backbone's tensors, has values that are not
-            finite or a classification head that is not allowed, or is of a network that only looks alike or is deeper.
+            finite, was trained with labels (by a head in it, or the side-car beside it) and that is not allowed, or is
+            of a network that only looks alike or is deeper.
     """
     tensors = read_tensors(path)
     backbone = encoder.architecture["backbone"]
@@ -137,10 +139,11 @@ def import_weights(encoder: Encoder, path: Path, *, allow_supervised: bool) -> I
         value is not None and value.shape == own.shape
         for value, own in zip(decoder.values(), encoder.decoder.state_dict().values(), strict=True)
     )
+    layout = name_layout(prefix, list(tensors))
     report = ImportReport(
         file=path.name,
         sha256=file_digest(path),
-        layout=name_layout(prefix, list(tensors)),
+        layout=layout,
         prefix=prefix,
         tensors=len(wanted),
         matched=len(fitted),
@@ -150,11 +153,14 @@ def import_weights(encoder: Encoder, path: Path, *, allow_supervised: bool) -> I
         adapted=adapted,
         elsewhere=len(tensors) - len(given),
         decoder=has_decoder,
-        head=_find_head(tensors, prefix, int(encoder.backbone.widths[-1])),
+        head=find_head(tensors, prefixes, prefix, int(encoder.backbone.widths[-1])),
+        labelled_sidecar=find_labelled_sidecar(path) if layout == "FS4" else "",
         allow_supervised_init=allow_supervised,
     )
-    _check(report, path, backbone, fitted)
+    _check_fit(report, path, backbone, fitted)
     refuse_deeper(path, backbone, wanted, given)
+    if not allow_supervised:
+        _refuse_supervised(report, path)
     counters = {key: value for key, value in given.items() if _is_counter(key)}
     encoder.backbone.load_state_dict(fitted | counters, strict=False)
     if has_decoder:
@@ -162,7 +168,7 @@ def import_weights(encoder: Encoder, path: Path, *, allow_supervised: bool) -> I
     return report
 
 
-def _check(report: ImportReport, path: Path, backbone: str, fitted: dict[str, torch.Tensor]) -> None:
+def _check_fit(report: ImportReport, path: Path, backbone: str, fitted: dict[str, torch.Tensor]) -> None:
     if report.share < MIN_SHARE:
         differences = report.other_shapes[: SHOWN // 2] + [f"missing {key}" for key in report.missing]
         differences += [f"unexpected {key}" for key in report.unexpected[: SHOWN // 2]]
@@ -173,24 +179,22 @@ def _check(report: ImportReport, path: Path, backbone: str, fitted: dict[str, to
         )
     if bad := [key for key, value in fitted.items() if not value.isfinite().all()]:
         raise InputError(f"{path}: {bad[0]} has values that are not finite; the training that made it had diverged")
-    if report.head and not report.allow_supervised_init:
+
+
+def _refuse_supervised(report: ImportReport, path: Path) -> None:
+    allow = (
+        "To use them as a control, set pretrain.allow_supervised_init: true, and the report will say that the result "
+        "is not fully self-supervised"
+    )
+    if report.labelled_sidecar:
         raise InputError(
-            f"{path}: {report.head} is a classification head, so the weights were learnt from labels. To use them as a "
-            "control, set pretrain.allow_supervised_init: true, and the report will say that the result is not fully "
-            "self-supervised; if only the head was, remove it from the file"
+            f"{path}: {report.labelled_sidecar} beside it says that labels were used (labels_used). {allow}"
         )
-
-
-def _find_head(tensors: dict[str, torch.Tensor], prefix: str, width: int) -> str:
-    """The classification head beside a backbone, with its number of classes; that of a projection does not count."""
-    if any(part in prefix for part in _SELF_SUPERVISED):
-        return ""
-    for place in dict.fromkeys((prefix, prefix.removesuffix("backbone."))):
-        for head in _HEADS:
-            weight = tensors.get(place + head)
-            if weight is not None and weight.ndim >= 2 and weight.shape[1] == width:
-                return f"{place}{head} with {weight.shape[0]} rows"
-    return ""
+    if report.head:
+        raise InputError(
+            f"{path}: {report.head} is of a head that is trained with labels, so the weights were learnt from them. "
+            f"{allow}; if only the head was, remove it from the file"
+        )
 
 
 def _is_counter(key: str) -> bool:

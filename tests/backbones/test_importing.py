@@ -219,7 +219,9 @@ def test_our_own_weights_bring_their_decoder(tmp_path, backbone):
 @pytest.mark.parametrize("prefix", ["", "module.", "state_dict."])
 def test_a_classification_head_must_be_allowed_and_is_recorded(tmp_path, resnet, prefix):
     torch.save(under(prefix, resnet.state_dict()), tmp_path / "w.pth")
-    with pytest.raises(InputError, match=r"fc\.weight with 1000 rows is a classification head.*allow_supervised_init"):
+    with pytest.raises(
+        InputError, match=r"fc\.weight with 1000 rows is of a head that is trained with labels.*allow_supervised_init"
+    ):
         imported(tmp_path / "w.pth")
     _, report, last = imported(tmp_path / "w.pth", allow=True)
     assert torch.equal(last, last_of_resnet(resnet))
