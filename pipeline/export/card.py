@@ -63,8 +63,8 @@ def write_card(
         "## Evaluation",
         _evaluation_text(model, evaluation),
         "## The exported files",
-        f"Compared with the trained model on {figures['images']} images ({figures['pixels']} pixels); latency of "
-        f"{figures['latency_of']}, median, on the CPU.",
+        f"Compared with the trained model on {figures['images']} images of split {escape(figures['split'])} "
+        f"({figures['pixels']} pixels); latency of {figures['latency_of']}, median, on the CPU.",
         figures_table(figures),
         "## Limits",
         "\n".join(f"- {limit}" for limit in LIMITS),

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pipeline.data.loading import FrameDataset
-from pipeline.data.manifest import ImageRow, read_images
-from pipeline.errors import InputError, ParamsError, PipelineError
+from pipeline.data.manifest import read_images
+from pipeline.errors import ParamsError, PipelineError
 from pipeline.export.card import write_card
+from pipeline.export.compared import choose_images, scored_split
 from pipeline.export.figures import REQUIRED, figures_table, gather_figures
 from pipeline.export.graph import OUTPUTS, build_graph
 from pipeline.export.onnx_files import OPSET, quantise, require_onnx, simplify, spare_choices, write_onnx
@@ -58,7 +57,8 @@ def export_model(model: Path, prepared: Path, evaluation: Path, out: Path, optio
     Args:
         model: The output of stage `train`.
         prepared: The output of stage `prepare`: train images for calibration, evaluation images for the comparison.
-        evaluation: The output of stage `evaluate`, for the card; of another model or missing, it is left out.
+        evaluation: The output of stage `evaluate`: the split that it scored, and its figures for the card; of another
+            model or missing, it is left out.
         out: The folder to make; an earlier result of this command is replaced.
         options: What and how.
 
@@ -78,7 +78,8 @@ def export_model(model: Path, prepared: Path, evaluation: Path, out: Path, optio
     segmenter = load_segmenter(artifact)
     table = read_images(prepared / "images.parquet")
     dataset = FrameDataset(table.select(None), table, CACHE)
-    train, compared = choose_images(dataset.rows, options.calibration, options.images)
+    chosen = choose_images(dataset.rows, options.calibration, options.images, scored_split(evaluation, artifact))
+    train, compared = chosen.calibration, chosen.compared
     with hold(out.with_name(f".{out.name}.lock"), str(out), 0.0), create_artifact(out) as writer:
         writer.notes |= {"made_by": MAKER, "segmentation": segmentation_by(artifact)}
         log.info("writing ONNX (opset %d)", OPSET)
@@ -92,7 +93,7 @@ def export_model(model: Path, prepared: Path, evaluation: Path, out: Path, optio
             log.info("quantising, with ranges of %d train images", len(train))
             files.append(writer.path / "model-int8.onnx")
             spared = _quantise(files[1], fp32, dataset, train, reference)
-        log.info("comparing the labels of %d images", len(compared))
+        log.info("comparing the labels of %d images of split %s", len(compared), chosen.split)
         agreements = {
             file.name: measure_agreement(reference, run_onnx(file, torch.get_num_threads()), dataset, compared)
             for file in files
@@ -102,6 +103,7 @@ def export_model(model: Path, prepared: Path, evaluation: Path, out: Path, optio
         sizes = {"torch": artifact.file("weights.safetensors").stat().st_size}
         sizes |= {file.name: file.stat().st_size for file in files}
         figures = gather_figures(agreements, latencies, sizes, dataset.sizes[compared[0]])
+        figures["split"] = chosen.split
         figures["int8_nodes_in_fp32"] = spared
         failed = [name for name, found in agreements.items() if found.share < REQUIRED[name]]
         write_json(writer.path / "figures.json", figures | {"passed": not failed})
@@ -109,19 +111,6 @@ def export_model(model: Path, prepared: Path, evaluation: Path, out: Path, optio
         if failed and not options.keep:
             raise PipelineError(_explain(failed, agreements))
     return "\n".join([figures_table(figures), *([_explain(failed, agreements)] * bool(failed)), str(out)])
-
-
-def choose_images(rows: Sequence[ImageRow], calibration: int, images: int) -> tuple[list[int], list[int]]:
-    """Indices of train images for calibration, and of evaluation images: val if there is one, else train.
-
-    Raises:
-        InputError: There are no train images.
-    """
-    train = [index for index, row in enumerate(rows) if row.split == "train"]
-    val = [index for index, row in enumerate(rows) if row.split == "val"]
-    if not train:
-        raise InputError("no train images in the table of stage prepare; run `dvc repro prepare`")
-    return _spread(train, calibration), _spread(val or train, images or len(rows))
 
 
 def _quantise(target: Path, source: Path, dataset: FrameDataset, train: list[int], reference: Any) -> int:
@@ -164,11 +153,6 @@ def _notes(artifact: Artifact, segmenter: Segmenter, options: ExportOptions, res
         text = "uint8 (batch, channels, height, width), each channel scaled from low..high of `inputs` to 0..255"
         notes |= {"inputs": inputs, "input": text}
     return notes
-
-
-def _spread(indices: list[int], count: int) -> list[int]:
-    places = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
-    return [indices[place] for place in places]
 
 
 def _explain(failed: list[str], agreements: dict[str, Agreement]) -> str:

@@ -15,7 +15,7 @@ from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, write_images
 from pipeline.errors import InputError, ParamsError, PipelineError
 from pipeline.export import export as exporting
-from pipeline.export.export import ExportOptions, choose_images, export_model
+from pipeline.export.export import ExportOptions, export_model
 from pipeline.export.figures import REQUIRED
 from pipeline.export.graph import build_graph
 from pipeline.export.onnx_files import open_session, require_onnx, spare_choices, write_onnx
@@ -57,12 +57,11 @@ def project(tmp_path_factory: pytest.TempPathFactory, model: Path) -> SimpleName
     return SimpleNamespace(root=root, model=model, names=names, out=root / "export")
 
 
-def run(project: SimpleNamespace, out: Path | None = None, **options) -> str:
+def run(project: SimpleNamespace, out: Path | None = None, evaluation: Path | None = None, **options) -> str:
     given = {"output": "labels", "names": project.names, "int8": True, "calibration": 4, "images": 0, "keep": False}
     settings = ExportOptions(**{**given, **options})
-    return export_model(
-        project.model, project.root / "prepared", project.root / "evaluation", out or project.out, settings
-    )
+    evaluation = evaluation or project.root / "evaluation"
+    return export_model(project.model, project.root / "prepared", evaluation, out or project.out, settings)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +122,7 @@ def test_figures_are_complete(exported):
     figures = json.loads((exported / "figures.json").read_text())
     assert figures["images"] == 4
     assert figures["pixels"] == 4 * RESIZE**2
+    assert figures["split"] == "val"
     assert figures["latency_of"] == "one image of 64 x 64 px"
     assert set(figures["models"]) == {"torch", "model.onnx", "model-int8.onnx"}
     assert all(len(entry["ms"]) == 2 and min(entry["ms"]) > 0 for entry in figures["models"].values())
@@ -140,6 +140,7 @@ def test_the_card_tells_what_matters_and_escapes_what_it_did_not_write(exported)
     card = (exported / "MODEL_CARD.md").read_text("utf-8")
     assert "None: neither labels" in card
     assert "8 train, 4 val" in card
+    assert "on 4 images of split val (" in card
     assert "| mIoU, % | 12.3 |" in card
     assert "<" not in card
     assert "](http" not in card
@@ -255,6 +256,17 @@ def test_nodes_stay_in_float_where_8_bits_are_too_few(project, tmp_path, monkeyp
     assert json.loads((tmp_path / "out/figures.json").read_text())["int8_nodes_in_fp32"] == head > 0
 
 
+@pytest.mark.usefixtures("no_writing")
+def test_the_images_that_were_scored_are_compared(project, tmp_path):
+    with create_artifact(tmp_path / "evaluation") as writer:
+        writer.notes |= {"inputs": {"data/segmenter": file_digest(project.model / "manifest.json")}}
+        write_json(writer.path / "metrics.json", {})
+        write_json(writer.path / "protocol.json", {"split": "train+val"})
+    run(project, tmp_path / "out", tmp_path / "evaluation", int8=False)
+    figures = json.loads((tmp_path / "out/figures.json").read_text())
+    assert (figures["split"], figures["images"]) == ("train+val", 12)
+
+
 def test_options_and_places_are_checked_first(project, tmp_path, monkeypatch):
     with pytest.raises(ParamsError, match="--output masks: give labels or logits"):
         run(project, output="masks")
@@ -265,14 +277,6 @@ def test_options_and_places_are_checked_first(project, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"onnxscript is not installed.*pip install -e '.\[onnx\]'"):
         require_onnx()
-
-
-def test_images_are_spread_over_their_split():
-    rows = [ImageRow(str(i), "train" if i < 10 else "val", "", 1, 1, "", "ok") for i in range(15)]
-    assert choose_images(rows, 3, 2) == ([0, 4, 9], [10, 14])
-    assert choose_images(rows[:10], 99, 0) == (list(range(10)), list(range(10)))
-    with pytest.raises(InputError, match="no train images"):
-        choose_images(rows[10:], 1, 1)
 
 
 def test_a_network_that_no_graph_can_hold_is_named(segmenter, tmp_path):
