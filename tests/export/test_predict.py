@@ -1,5 +1,8 @@
 import csv
+import io
 import json
+import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +78,17 @@ def test_every_file_says_the_same(loaded):
         with Image.open(Path("out/overlays", Path(entry["label_map"]).relative_to("labels"))) as picture:
             assert picture.size == (entry["width"], entry["height"])
     assert open_artifact(Path("out")).manifest["made_by"] == "fs4 predict"
+
+
+def test_it_says_how_far_it_is(loaded, caplog, monkeypatch):
+    monkeypatch.setattr("pipeline.export.progress.EVERY", 0.0)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # no terminal, however the tests are run
+    monkeypatch.setattr(logging.getLogger("fs4"), "propagate", True)  # another test may have started logging
+    Path("in/b/0.png").write_bytes(b"no image")
+    with caplog.at_level(logging.INFO, logger="fs4"), pytest.raises(InputError, match="1 of 4"):
+        predict(loaded, batch_size=1)
+    told = [line.split(",")[0] for line in caplog.messages if "images/s" in line]
+    assert told == ["1 of 4 images", "2 of 4 images", "3 of 4 images"]
 
 
 def test_the_size_of_a_batch_changes_nothing(loaded):
