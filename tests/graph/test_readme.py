@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.report import label_results
 from pipeline.report.results import END, START, results_table
@@ -45,6 +46,46 @@ def test_the_quick_start_runs_as_written(sources: Project, tmp_path: Path):
     assert f"Report: {project.root}/data/report/index.html" in output
     assert (project.root / "data/report/index.html").stat().st_size > 10_000
     assert re.search(r"\d+ passed", output)
+
+
+def test_the_commands_that_start_from_a_checkpoint_are_accepted():
+    from pipeline.params import parse_params
+    from pipeline.yaml_reader import read_yaml
+
+    commands = " ".join(shell_lines("My own checkpoint")).replace("\\", "").split("dvc exp run")[1:]
+    assert len(commands) == 2
+    for command in commands:
+        raw = read_yaml(ROOT / "params.yaml")
+        for key, value in re.findall(r"-S ([a-z_]+\.[a-z_]+)=(\S+)", command):
+            group, name = key.split(".")
+            raw[group][name] = yaml.safe_load(value)
+        assert parse_params(raw).pretrain.checkpoint == "/weights/moco.pth"
+
+
+def test_every_command_and_option_of_fs4_that_the_readme_shows_exists():
+    from typer.main import get_command
+
+    from pipeline.cli import app
+
+    commands = get_command(app).commands
+    shown = [line.split("#")[0].split() for line in README.splitlines() if line.startswith("fs4 ")]
+    assert {"predict", "name", "export", "compare"} <= {words[1] for words in shown}
+    for _, name, *words in shown:
+        options = {option for parameter in commands[name].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_the_lines_of_python_label_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    from tests.export.conftest import K, make_segmenter, save, write_photo
+
+    block = re.search(r"## Use the model\n.*?```python\n(.*?)```", README, re.DOTALL)
+    assert block
+    assert len(block[1].splitlines()) == 5
+    save(make_segmenter(), tmp_path / "data/segmenter")
+    write_photo(tmp_path / "photo.jpg", 64, 96)
+    monkeypatch.chdir(tmp_path)
+    exec(block[1], {})
+    assert capsys.readouterr().out == f"{K} (64, 96)\n"
 
 
 def test_the_table_of_results_is_made_from_the_records():
