@@ -20,6 +20,8 @@ from pipeline.params import STRIDE, PretrainParams
 from pipeline.runtime.randomness import uniforms
 from pipeline.training.dealing import Dealing
 
+BELOW_ONE = 1 - 2**-24  # the largest float32 below 1, to which a draw would else be rounded up
+
 
 @dataclass(frozen=True)
 class ExtraView:
@@ -103,9 +105,11 @@ def draw_views(
         crops=(crops[0], crops[1]),
         places=places,
         offsets=offsets,
-        draw=lambda purpose, count: torch.from_numpy(
-            uniforms(params.seed, f"pretrain {purpose}", epoch, indices, count)
-        ).float(),
+        draw=lambda purpose, count: (
+            torch.from_numpy(uniforms(params.seed, f"pretrain {purpose}", epoch, indices, count))
+            .float()
+            .clamp(max=BELOW_ONE)
+        ),
         progress=epoch / params.epochs,
         extra=tuple(extra),
         dealing=dealing or Dealing(),

@@ -1,5 +1,7 @@
+import numpy as np
 import torch
 
+from pipeline.pretext import batches
 from pipeline.pretext.batches import draw_views, small_side
 from tests.pretext.conftest import settings
 
@@ -41,3 +43,11 @@ def test_extra_views_leave_the_large_ones_as_they_are():
 
 def test_the_small_side_is_about_half_and_fits_the_stride():
     assert {side: small_side(side) for side in (32, 64, 96, 160, 224)} == {32: 32, 64: 32, 96: 64, 160: 96, 224: 128}
+
+
+def test_a_draw_never_reaches_1_so_that_it_can_pick_one_of_many(monkeypatch):
+    monkeypatch.setattr(batches, "uniforms", lambda *of: np.full((3, of[-1]), np.nextafter(1.0, 0.0)))
+    drawn = draw_views(FRAMES, PARAMS, 0, [0, 1, 2], 0).draw("permutation", 1)
+    assert drawn.dtype == torch.float32
+    assert drawn.max() < 1
+    assert all((drawn * count).long().max() == count - 1 for count in range(1, 2000))
