@@ -5,7 +5,7 @@ On a busy machine, threads that wait for each other take ten times as long.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from pipeline.yaml_reader import read_yaml
 
 RAW = read_yaml(Path(__file__).parents[2] / "params.yaml")
 WHOLE = (0.0, 0.0, 1.0, 1.0)
+Method = TypeVar("Method", bound=nn.Module)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -107,3 +108,57 @@ def view_batch(
             for _ in range(extra)
         ),
     )
+
+
+def pooled(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """What a backbone says of one image (3, H, W): the mean of its last map, (1, D)."""
+    return network(image[None])[-1].mean((2, 3))
+
+
+def part_copies(model: nn.Module) -> None:
+    """Move the slow copies away from what they follow, so that a test can tell them apart."""
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for key, weight in model.named_parameters():
+            if "slow" in key:
+                weight.add_(0.3 * torch.randn(weight.shape, generator=rng))
+
+
+def sharpened(model: Method) -> Method:
+    """A method in evaluation mode that tells images further apart than random weights do, and copies from sources."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.mul_(3)
+    part_copies(model)
+    return model.eval()
+
+
+def assert_teaches_as(model: nn.Module, found: torch.Tensor, expected: torch.Tensor) -> None:
+    """A loss and its gradients are those of a slow reference."""
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-6)
+    trained = {key: weight for key, weight in model.named_parameters() if weight.requires_grad}
+    one, other = (
+        torch.autograd.grad(loss, list(trained.values()), allow_unused=True, materialize_grads=True)
+        for loss in (found, expected)
+    )
+    largest = max(float(grad.abs().max()) for grad in other)
+    assert largest > 0
+    for key, grad, reference in zip(trained, one, other, strict=True):
+        torch.testing.assert_close(grad, reference, rtol=1e-3, atol=1e-4 * largest, msg=key)
+
+
+def assert_follows(model: nn.Module, copies: dict[str, nn.Module], batch: ViewBatch, momentum: float) -> None:
+    """In a step, slow copies keep the share `momentum` of their weights, and take the rest of what they follow.
+
+    Args:
+        copies: What is followed, by the name of its copy.
+    """
+    model.train()
+    part_copies(model)
+    slow = {key: [weight.clone() for weight in model.get_submodule(key).parameters()] for key in copies}
+    model(batch)
+    for key, source in copies.items():
+        moved = model.get_submodule(key).parameters()
+        for weight, before, followed in zip(moved, slow[key], source.parameters(), strict=True):
+            torch.testing.assert_close(weight, momentum * before + (1 - momentum) * followed, msg=key)

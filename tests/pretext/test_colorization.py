@@ -1,15 +1,19 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from pipeline.data.views import normalise
 from pipeline.pretext.colorization import (
     KEPT,
+    Colorization,
     colour_bins,
     colour_loss,
     rarity_weights,
     spread_colours,
     to_lab,
 )
+from tests.pretext.conftest import assert_teaches_as, settings, sharpened, tiny_encoder, view_batch
 
 # sRGB in 0..255 and CIELAB under D65, from the usual tables
 KNOWN = [
@@ -71,3 +75,38 @@ def test_the_loss_is_the_weighted_cross_entropy_with_the_spread_truth():
         told = sum(float(shares[row, i]) * float(chances[nearest[row, i]].log()) for i in range(5))
         total -= float(weights[nearest[row, 0]]) * told
     assert colour_loss(logits, nearest, shares, weights).item() == pytest.approx(total / 3, rel=1e-5)
+
+
+def build() -> Colorization:
+    return Colorization(tiny_encoder(), settings(method="colorization", channels=8))
+
+
+def test_the_colours_of_each_place_are_told_from_the_lightness():
+    model, batch = sharpened(build()), view_batch(2)
+    model.frequency.copy_(torch.rand(len(model.bins), generator=torch.Generator().manual_seed(0)).softmax(0))
+    weights, losses = rarity_weights(model.frequency), []
+    for view in batch.plain:
+        for image in view:
+            lab = to_lab(image[None])
+            light = lab[:, :1] / 100
+            chances = model.classify(model.encoder(normalise(torch.cat([light, light, light], 1))))[0].softmax(0)
+            colours = F.interpolate(lab[:, 1:], (8, 8), mode="bilinear", antialias=True)[0]
+            for y in range(8):
+                for x in range(8):
+                    distance = (model.bins - colours[:, y, x]).norm(dim=1)
+                    nearest = distance.argsort()[:5]
+                    shares = torch.exp(-(distance[nearest] ** 2) / (2 * 5**2))
+                    told = (shares / shares.sum() * chances[nearest, y, x].log()).sum()
+                    losses.append(-weights[nearest[0]] * told)
+    assert_teaches_as(model, model(batch)["loss"], torch.stack(losses).mean())
+
+
+def test_the_network_sees_the_lightness_in_all_three_channels():
+    model, batch = build().eval(), view_batch(2)
+    seen = []
+    model.encoder.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model(batch)
+    plain = seen[0] * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    plain = plain + torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    torch.testing.assert_close(plain[:, 0], plain[:, 2])
+    torch.testing.assert_close(plain[:, 0], to_lab(torch.cat(batch.plain))[:, 0] / 100)

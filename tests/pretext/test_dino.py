@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pipeline.pretext.dino import Dino, distillation_loss
-from tests.pretext.conftest import settings, tiny_encoder, view_batch
+from tests.pretext.conftest import assert_follows, settings, tiny_encoder, view_batch
 
 PARAMS = settings(
     method="dino", channels=8, projection={"hidden": 8, "width": 6}, dino={"prototypes": 7, "extra_views": 2}
@@ -59,3 +60,10 @@ def test_the_teacher_starts_as_the_student_and_follows_it():
     dino(view_batch(3, extra=2))
     moved = dino.slow_head.module.prototypes - (dino.head.prototypes - 1.0)
     torch.testing.assert_close(moved, torch.full_like(moved, 0.01), atol=1e-5, rtol=0)
+
+
+def test_the_teacher_keeps_more_of_itself_as_training_goes_on():
+    dino = model()
+    copies = {"slow_backbone.module": dino.encoder.backbone, "slow_head.module": dino.head}
+    assert_follows(dino, copies, view_batch(3, extra=2), 0.99)
+    assert_follows(dino, copies, replace(view_batch(3, extra=2), progress=0.5), 0.995)

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from pipeline.pretext.jigsaw import PERMUTATIONS, choose_permutations, cut_tiles
+from pipeline.pretext.jigsaw import PERMUTATIONS, Jigsaw, choose_permutations, cut_tiles
+from tests.pretext.conftest import assert_teaches_as, pooled, settings, sharpened, tiny_encoder, view_batch
 
 
 def test_permutations_are_different_and_far_from_each_other():
@@ -41,3 +42,19 @@ def test_tiles_lie_in_their_cells_with_room_between_and_are_normalised():
 
 def test_tiles_have_the_published_size_at_the_published_view():
     assert cut_tiles(torch.rand(1, 3, 224, 224), torch.zeros(1, 9, 2)).shape == (1, 9, 3, 64, 64)
+
+
+def test_the_permutation_of_the_tiles_is_told():
+    params = settings(method="jigsaw", channels=8, view_size=96, projection={"hidden": 8, "width": 6})
+    model, batch = sharpened(Jigsaw(tiny_encoder(), params)), view_batch(3, side=96, seed=1)
+    tiles = cut_tiles(batch.views[0], batch.draw("tiles", 18).view(3, 9, 2))
+    losses, labels = [], []
+    for image in range(3):
+        label = int(100 * batch.draw("permutation", 1)[image, 0])
+        order = choose_permutations(100)[label]
+        seen = [model.project(pooled(model.encoder.backbone, tiles[image, number])) for number in order]
+        chances = model.classify(torch.cat(seen, dim=1))[0].softmax(0)
+        losses.append(-torch.log(chances[label]))
+        labels.append(label)
+    assert len(set(labels)) == 3
+    assert_teaches_as(model, model(batch)["method_loss"], torch.stack(losses).mean())

@@ -4,7 +4,7 @@ import torch
 
 from pipeline.data.views import normalise
 from pipeline.pretext.mae import Mae, cut_patches, patch_error, sine_positions
-from tests.pretext.conftest import settings, tiny_encoder, tiny_vit_encoder, view_batch
+from tests.pretext.conftest import assert_teaches_as, settings, sharpened, tiny_encoder, tiny_vit_encoder, view_batch
 
 PARAMS = settings(method="mae", backbone="vit_small_patch16", channels=8, masking={"ratio": 0.5})
 
@@ -54,3 +54,31 @@ def test_the_backbone_never_sees_masked_patches():
 def test_a_backbone_that_cannot_drop_patches_is_refused():
     with pytest.raises(TypeError, match="resnet18: MAE takes vision transformers only"):
         Mae(tiny_encoder(), settings(channels=8))
+
+
+@pytest.mark.parametrize(("ratio", "count"), [(0.75, 12), (0.25, 4)])
+def test_masked_patches_are_painted_from_the_shown_ones_and_their_places(ratio, count):
+    params = settings(method="mae", backbone="vit_small_patch16", channels=8, masking={"ratio": ratio})
+    model, batch = sharpened(Mae(tiny_vit_encoder(), params)), view_batch(2, side=64)
+    with torch.no_grad():
+        model.mask_token.normal_(generator=torch.Generator().manual_seed(0))
+    body, positions, errors = model.encoder.backbone, sine_positions(4, 128)[0], []
+    for name, view in zip(("first", "second"), batch.plain, strict=True):
+        for number, image in enumerate(normalise(view)):
+            chances = batch.draw(f"mask of {name} view", 16)[number].tolist()
+            masked = sorted(range(16), key=chances.__getitem__)[:count]
+            tokens = body.stem(image[None])[0]  # the class token, then 16 patches
+            shown = [patch for patch in range(16) if patch not in masked]
+            seen = model.enter(body.encode(torch.stack([tokens[0], *(tokens[1 + patch] for patch in shown)])[None])[0])
+            whole = [seen[0]]
+            for patch in range(16):
+                whole.append(model.mask_token[0, 0] if patch in masked else seen[1 + shown.index(patch)])
+                whole[-1] = whole[-1] + positions[patch]
+            painted = model.paint(model.blocks(torch.stack(whole)[None])[0])
+            for patch in masked:
+                y, x = 16 * (patch // 4), 16 * (patch % 4)
+                truth = image[:, y : y + 16, x : x + 16].flatten()
+                truth = (truth - truth.mean()) / torch.sqrt(truth.var() + 1e-6)
+                errors.append((painted[1 + patch] - truth).square().mean())
+    assert len(errors) == 4 * count
+    assert_teaches_as(model, model(batch)["method_loss"], torch.stack(errors).mean())

@@ -1,10 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.data.views import Geometric
-from pipeline.pretext.pixpro import coarsen, match_loss, near_cells, propagate
-from tests.pretext.conftest import WHOLE, crop_of
+from pipeline.pretext.pixpro import PixPro, coarsen, match_loss, near_cells, propagate
+from tests.pretext.conftest import (
+    WHOLE,
+    assert_follows,
+    assert_teaches_as,
+    crop_of,
+    settings,
+    sharpened,
+    tiny_encoder,
+    view_batch,
+)
 
 RNG = torch.Generator().manual_seed(0)
 
@@ -72,3 +83,38 @@ def test_the_loss_is_the_mean_cosine_of_the_pairs():
 def test_large_maps_are_averaged_down():
     assert coarsen(torch.ones(1, 2, 56, 40)).shape == (1, 2, 12, 12)
     assert coarsen(torch.ones(1, 2, 8, 40)).shape == (1, 2, 8, 12)
+
+
+def build(**changes) -> PixPro:
+    params = settings(method="pixpro", channels=8, projection={"hidden": 8, "width": 6}, **changes)
+    return PixPro(tiny_encoder(), params)
+
+
+def test_smoothed_cells_agree_with_the_slow_cells_at_their_place_in_the_other_view():
+    model = sharpened(build())
+    batch = view_batch([WHOLE, (0.0, 0.0, 0.7, 0.7)], [(0.0, 0.1, 0.6, 1.0), (0.2, 0.1, 0.9, 0.8)], flip=[False, True])
+    near = near_cells(batch.crops, (8, 8))
+    assert not torch.equal(near, near.transpose(1, 2))
+    losses = []
+    for view, other, pairs in zip(batch.views, batch.views[::-1], (near, near.transpose(1, 2)), strict=True):
+        of_images = []
+        for image, partner, matches in zip(view, other, pairs, strict=True):
+            cells = model.project(model.encoder(image[None]))
+            moved = model.transform(cells)[0].flatten(1).T
+            cells = cells[0].flatten(1).T  # (64, 6)
+            target = model.slow_project.module(model.slow_encoder.module(partner[None]))[0].flatten(1).T.detach()
+            cosines = []
+            for i, j in matches.nonzero().tolist():
+                alike = torch.cosine_similarity(cells[i][None], cells).clamp(min=0) ** 2
+                smooth = (alike[:, None] * moved).sum(0)
+                cosines.append(torch.cosine_similarity(smooth, target[j], dim=0))
+            of_images.append(torch.stack(cosines).mean())
+        losses.append(-torch.stack(of_images).mean())
+    assert_teaches_as(model, model(batch)["loss"], losses[0] + losses[1])  # eq. 6 of the paper, which is their sum
+
+
+def test_the_copies_keep_more_of_themselves_as_training_goes_on():
+    model = build(momentum=0.9)
+    copies = {"slow_encoder.module": model.encoder, "slow_project.module": model.project}
+    assert_follows(model, copies, view_batch(3), 0.9)
+    assert_follows(model, copies, replace(view_batch(3), progress=0.5), 0.95)

@@ -3,7 +3,7 @@ import torch
 
 from pipeline.data.views import normalise
 from pipeline.pretext.simmim import SimMim, draw_masks, masked_error
-from tests.pretext.conftest import settings, tiny_encoder, view_batch
+from tests.pretext.conftest import assert_teaches_as, settings, sharpened, tiny_encoder, view_batch
 
 
 @pytest.mark.parametrize(("ratio", "count"), [(0.6, 5), (0.01, 1), (0.99, 8)])
@@ -44,3 +44,23 @@ def test_the_network_never_sees_masked_pixels():
     assert hidden.view(4, 2, 16, 2, 16).float().mean((2, 4)).sum((1, 2)).tolist() == [2.0] * 4  # of four patches
     shown = ~hidden[:, None].expand_as(images)
     assert torch.equal(seen[0][shown], images[shown])
+
+
+def test_the_loss_is_the_error_at_the_masked_pixels():
+    params = settings(method="simmim", channels=8, view_size=64, masking={"patch": 16, "ratio": 0.25})
+    model, batch = sharpened(SimMim(tiny_encoder(), params)), view_batch(2, side=64)
+    errors = []
+    for name, view in zip(("first", "second"), batch.plain, strict=True):
+        for number, image in enumerate(normalise(view)):
+            chances = batch.draw(f"mask of {name} view", 16)[number].tolist()
+            corners = [divmod(patch, 4) for patch in sorted(range(16), key=chances.__getitem__)[:4]]
+            hidden = torch.zeros(1, 64, 64, dtype=torch.bool)
+            for y, x in corners:
+                hidden[:, 16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = True
+            seen = torch.where(hidden, model.mask_colour, image)
+            painted = model.paint(model.encoder(seen[None]))[0]  # (48, 16, 16): 4 x 4 pixels of 3 channels a cell
+            for channel in range(3):
+                for y, x in hidden[0].nonzero().tolist():
+                    told = painted[16 * channel + 4 * (y % 4) + x % 4, y // 4, x // 4]
+                    errors.append((told - image[channel, y, x]).abs())
+    assert_teaches_as(model, model(batch)["loss"], torch.stack(errors).mean())
