@@ -8,6 +8,7 @@ from copy import deepcopy
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Average(nn.Module):
@@ -28,6 +29,37 @@ class Average(nn.Module):
         """Take in present weights; `momentum` is the share of the old average that stays."""
         for average, weight in zip(self.module.parameters(), source.parameters(), strict=True):
             average.lerp_(weight, 1 - momentum)
+
+
+class SteadyAverage(Average):
+    """A moving average that sees every image by itself, as in EMAN (Cai et al. 2021).
+
+    Its batch norms normalise by the statistics of past batches, never by those of the present one: what it says of an
+    image tells nothing of the others. The statistics are its own. EMAN averages the source's, which after a few
+    hundred steps do not fit the weights of the average yet, so that it says nearly the same of all images.
+
+    Args:
+        source: See `Average`.
+    """
+
+    def __init__(self, source: nn.Module) -> None:
+        super().__init__(source)
+        self.eval()
+
+    def train(self, mode: bool = True) -> SteadyAverage:
+        """Stay in evaluation mode, whatever the method around it does."""
+        super().train(False)
+        return self
+
+    @torch.no_grad()
+    def learn_statistics(self, images: torch.Tensor) -> None:
+        """Take in the statistics of a batch (B, 3, h, w), after the step's own pass: they serve later steps only."""
+        norms = [module for module in self.module.modules() if isinstance(module, _BatchNorm)]
+        if norms:
+            for norm in norms:
+                norm.train()
+            self.module(images)
+            self.eval()
 
 
 def rising_momentum(start: float, progress: float) -> float:

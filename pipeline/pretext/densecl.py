@@ -1,7 +1,7 @@
 """DenseCL: MoCo for images and for the cells of the backbone's map (Wang et al. 2021).
 
 A cell's match in the other view is the cell whose backbone feature is most alike; its negatives are the mean dense
-keys of past images. Both views are query and key in turn.
+keys of past images. Both views are query and key in turn, and keys are normalised as those of `moco`.
 
 Published: as MoCo v2, with half the weight on the dense term (`pretrain.dense_weight` 0.5; preset `pretext-densecl`).
 """
@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline.backbones.encoder import Encoder
 from pipeline.params import PretrainParams
-from pipeline.pretext.averaging import Average, KeyQueue
+from pipeline.pretext.averaging import Average, KeyQueue, SteadyAverage
 from pipeline.pretext.batches import ViewBatch
 from pipeline.pretext.contrast import embedding_std, info_nce, swap_views
 from pipeline.pretext.heads import pixel_mlp
@@ -32,7 +32,7 @@ class DenseCl(BackboneMethod):
         body = encoder.backbone.widths[-1]
         self.project = nn.Sequential(nn.Linear(body, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
         self.project_cells = pixel_mlp(body, hidden, width)
-        self.slow_backbone, self.slow_project = Average(encoder.backbone), Average(self.project)
+        self.slow_backbone, self.slow_project = SteadyAverage(encoder.backbone), Average(self.project)
         self.slow_project_cells = Average(self.project_cells)
         self.queue, self.cell_queue = KeyQueue(params.queue, width), KeyQueue(params.queue, width)
 
@@ -61,6 +61,8 @@ class DenseCl(BackboneMethod):
         dense_loss = batch.dealing.mean(dense_loss)
         self.queue.push(keys)
         self.cell_queue.push(F.normalize(batch.dealing.gather(cell_keys.mean((2, 3)), 2), dim=1))
+        if self.training:
+            self.slow_backbone.learn_statistics(batch.views[0])
         weight = self.params.dense_weight
         return {
             "loss": (1 - weight) * global_loss + weight * dense_loss,

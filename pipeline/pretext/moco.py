@@ -1,8 +1,10 @@
 """MoCo v2: a view finds the other among keys of past images, made by a slow copy (He et al. 2020, Chen et al. 2020).
 
-Both views are query and key in turn, as in MoCo v3, so that a step uses all that it encodes. The published shuffling of
-keys keeps batch norm from telling which of them came from the same device. Here batch norms see the whole batch, in
-one process or several, and its order means nothing to them: there is nothing to shuffle.
+Both views are query and key in turn, as in MoCo v3, so that a step uses all that it encodes. A query must not know its
+key by the batch statistics that both were normalised with, and that keys of the past do not share: the published code
+shuffles the keys over the devices, each of which has statistics of its own. Here queries are normalised over the whole
+batch of all processes, and keys by the statistics of past steps (see `SteadyAverage`), so that a key depends on its own
+image alone, in one process or several. That takes one more pass of one view through the slow copy.
 
 Published: ResNet-50, projection 2048 - 2048 - 128 without batch norm, temperature 0.2, queue 65536, momentum 0.999,
 SGD 0.03 at batch 256, weight decay 1e-4, 200 to 800 epochs (preset `pretext-moco`). A queue should be much shorter
@@ -19,7 +21,7 @@ from torch import nn
 
 from pipeline.backbones.encoder import Encoder
 from pipeline.params import PretrainParams
-from pipeline.pretext.averaging import Average, KeyQueue
+from pipeline.pretext.averaging import Average, KeyQueue, SteadyAverage
 from pipeline.pretext.batches import ViewBatch
 from pipeline.pretext.contrast import embedding_std, info_nce, swap_views
 from pipeline.pretext.method import BackboneMethod, Losses, pool_map
@@ -34,7 +36,7 @@ class Moco(BackboneMethod):
         self.project = nn.Sequential(
             nn.Linear(encoder.backbone.widths[-1], hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width)
         )
-        self.slow_backbone, self.slow_project = Average(encoder.backbone), Average(self.project)
+        self.slow_backbone, self.slow_project = SteadyAverage(encoder.backbone), Average(self.project)
         self.queue = KeyQueue(params.queue, width)
 
     def learn(self, maps: Sequence[torch.Tensor], batch: ViewBatch) -> Losses:
@@ -48,4 +50,6 @@ class Moco(BackboneMethod):
         queries = F.normalize(self.project(batch.dealing.gather(pool_map(maps), 2)).float(), dim=1)
         loss = info_nce(queries, swap_views(keys), self.queue.keys.clone(), self.params.temperature)
         self.queue.push(keys)
+        if self.training:
+            self.slow_backbone.learn_statistics(batch.views[0])
         return {"loss": loss, "embedding_std": embedding_std(queries)}

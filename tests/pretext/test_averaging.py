@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.pretext.averaging import Average, KeyQueue, rising_momentum
+from pipeline.pretext.averaging import Average, KeyQueue, SteadyAverage, rising_momentum
 
 
 def test_an_average_follows_slowly_and_carries_no_gradient():
@@ -18,6 +18,39 @@ def test_an_average_follows_slowly_and_carries_no_gradient():
     assert all(weight.requires_grad for weight in source.parameters())
     average.follow(source, 0.0)
     torch.testing.assert_close(average.module[0].weight, source[0].weight)
+
+
+def test_a_steady_average_says_of_an_image_the_same_in_any_batch():
+    torch.manual_seed(0)
+    source = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    steady, rows = SteadyAverage(source).train(), torch.randn(5, 2)
+    assert source.training
+    alone = torch.cat([steady.module(row[None]) for row in rows])
+    torch.testing.assert_close(steady.module(rows), alone)
+    plain = Average(source).train()
+    assert not torch.allclose(plain.module(rows), plain.module(torch.cat([rows[:1], 3 * rows[1:]]))[:5])
+
+
+def test_a_steady_average_learns_the_statistics_of_its_own_maps_and_stays_steady():
+    torch.manual_seed(0)
+    source = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.BatchNorm1d(3), nn.Dropout(0.5))
+    steady, rows = SteadyAverage(source).train(), torch.randn(5, 2)
+    with torch.no_grad():
+        source[0].weight.add_(1.0)  # which is not where its statistics come from
+        seen = steady.module[0](rows)
+    steady.learn_statistics(rows)
+    norm = steady.module[2]
+    torch.testing.assert_close(norm.running_mean, 0.1 * seen.mean(0))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * seen.var(0))
+    assert not any(module.training for module in steady.modules())
+    assert norm.weight.grad is None
+
+
+def test_an_average_without_batch_norms_has_no_statistics_to_learn():
+    steady, passes = SteadyAverage(nn.Linear(2, 3)), []
+    steady.module.register_forward_hook(lambda *_: passes.append(1))
+    steady.learn_statistics(torch.randn(5, 2))
+    assert not passes
 
 
 def test_momentum_rises_from_its_start_to_1():

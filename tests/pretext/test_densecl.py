@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 
@@ -66,9 +68,27 @@ def test_the_copies_follow_with_a_steady_momentum_and_their_keys_are_queued():
         "slow_project.module": model.project,
         "slow_project_cells.module": model.project_cells,
     }
+    seen = []
+    model.slow_backbone.module.register_forward_hook(lambda *of: seen.append(of[-1][-1]))
     assert_follows(model, copies, batch, 0.9)
-    slow = model.slow_backbone.module(torch.cat(batch.views))[-1]
+    slow = seen[0]
     keys = F.normalize(model.slow_project.module(slow.mean((2, 3))), dim=1)
     torch.testing.assert_close(model.queue.keys[1:], keys)
     cells = F.normalize(model.slow_project_cells.module(slow), dim=1).mean((2, 3))
     torch.testing.assert_close(model.cell_queue.keys[1:], F.normalize(cells, dim=1))
+
+
+def test_a_key_shares_no_batch_statistics_with_its_query():
+    batch, others = view_batch(3, side=64), view_batch(3, seed=1, side=64)
+    views = (torch.cat([one[:1], other[1:]]) for one, other in zip(batch.views, others.views, strict=True))
+    keys, queries = [], []
+    for given in (batch, replace(batch, views=tuple(views))):  # the first image is the same
+        model = sharpened(build(queue=6)).train()
+        model(others)  # a step, so that there are statistics
+        model.project.register_forward_hook(lambda *of: queries.append(F.normalize(of[-1], dim=1)))
+        model(given)
+        keys.append(model.queue.keys)
+    for view in (0, 3):
+        torch.testing.assert_close(keys[0][view], keys[1][view])
+        assert not torch.allclose(queries[0][view], queries[1][view], atol=1e-3)
+        assert not torch.allclose(keys[0][view + 1], keys[1][view + 1], atol=1e-3)
