@@ -52,7 +52,7 @@ class ViewBatch:
         offsets: float32 (B, M, 2); how far view 2 reads from there, in fractions of the frame.
         draw: Given a purpose and a count, numbers in [0, 1) for each image, float32 (B, count); a function of
             (seed, purpose, epoch, image) alone.
-        progress: Share of the epochs that are over, 0..1.
+        progress: Share of the steps of the whole training that are over, 0..1.
         extra: Small views, where the method asks for them.
         dealing: If several processes share the batch, all of this is of this process's images, and what a method
             compares, normalises or remembers must be gathered first.
@@ -76,6 +76,7 @@ def draw_views(
     indices: Sequence[int],
     extra_views: int,
     dealing: Dealing | None = None,
+    progress: float = 0.0,
 ) -> ViewBatch:
     """Cut the views of a step, a function of (seed, epoch, image) alone.
 
@@ -89,6 +90,7 @@ def draw_views(
         indices: Indices of the B images.
         extra_views: Number of small views.
         dealing: The processes that share the batch; None for one.
+        progress: Share of the training that is over, 0..1, for methods that change as it goes on.
     """
     least, side = params.views.min_area, params.view_size
     cut = partial(_cut_view, frames, params, epoch, indices)
@@ -110,7 +112,7 @@ def draw_views(
             .float()
             .clamp(max=BELOW_ONE)
         ),
-        progress=epoch / params.epochs,
+        progress=progress,
         extra=tuple(extra),
         dealing=dealing or Dealing(),
     )

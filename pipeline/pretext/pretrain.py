@@ -64,10 +64,12 @@ class PretextTrainee:
         """Switch to training mode."""
         self.model.train()
 
-    def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(
+        self, epoch: int, indices: list[int], images: torch.Tensor, progress: float = 0.0
+    ) -> dict[str, torch.Tensor]:
         """Cut views of every frame and compare them."""
         frames = copy_to(self.device, images).float() / 255.0
-        batch = draw_views(frames, self.params, epoch, indices, self.model.extra_views, self.dealing)
+        batch = draw_views(frames, self.params, epoch, indices, self.model.extra_views, self.dealing, progress)
         with autocast(self.device, self.params.precision):
             losses: dict[str, torch.Tensor] = self.model(batch)
         return losses

@@ -103,7 +103,9 @@ class SegmenterTrainee:
         rank = ranks.broadcast(effective_rank(points) if ranks.is_first else 0.0)
         self.monitors.begin_epoch(epoch, rank, self._probe_labels())
 
-    def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(
+        self, epoch: int, indices: list[int], images: torch.Tensor, progress: float = 0.0
+    ) -> dict[str, torch.Tensor]:
         """Pixel loss within and across views, and the pyramid loss on view 2 before its geometric transform."""
         guided = self.params.pgg.has_loss and bool(self.guidance.levels)
         second = not self.params.one_view or guided

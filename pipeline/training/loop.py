@@ -30,10 +30,11 @@ class Trainee(Protocol):
     def begin_epoch(self, epoch: int) -> None:
         """Prepare an epoch; what it computes belongs to `state_dict`."""
 
-    def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(self, epoch: int, indices: list[int], images: torch.Tensor, progress: float) -> dict[str, torch.Tensor]:
         """Scalars of one step, from uint8 images (B, 3, h, w); "loss" is the one to be minimised.
 
-        Of several processes each is given its own images, and all have the scalars of the whole batch.
+        At `progress` in 0..1 of the whole run, a function of epoch and step alone. Of several processes each is given
+        its own images, and all have the scalars of the whole batch.
         """
 
     def learning_rate_factor(self, progress: float) -> float:
@@ -131,10 +132,11 @@ def run_epochs(
             trainee.begin_epoch(epoch)
         with stop.deferred():
             for step, (indices, images) in enumerate(dealing.deal(batches[first_step:], load), first_step):
-                factor = trainee.learning_rate_factor((epoch + step / len(batches)) / epochs)
+                progress = (epoch + step / len(batches)) / epochs
+                factor = trainee.learning_rate_factor(progress)
                 for group, rate in zip(trainee.optimizer.param_groups, base_rates, strict=True):
                     group["lr"] = rate * factor
-                values = _step(trainee, epoch, indices, images, dealing)
+                values = _step(trainee, epoch, indices, images, progress, dealing)
                 bad_steps = 0 if values else bad_steps + 1
                 if bad_steps == MAX_BAD_STEPS:
                     raise _diverged(f"in {bad_steps} steps in a row (epoch {epoch + 1}, step {step + 1})")
@@ -161,10 +163,12 @@ def _diverged(where: str) -> TrainingError:
     return TrainingError(f"the loss was not a finite number {where}; lower the learning rate or set precision: fp32")
 
 
-def _step(trainee: Trainee, epoch: int, indices: list[int], images: torch.Tensor, dealing: Dealing) -> dict[str, float]:
+def _step(
+    trainee: Trainee, epoch: int, indices: list[int], images: torch.Tensor, progress: float, dealing: Dealing
+) -> dict[str, float]:
     """One optimiser step; an empty result means that the loss was not finite and nothing was changed."""
     trainee.optimizer.zero_grad(set_to_none=True)
-    losses = trainee.losses(epoch, indices, images)
+    losses = trainee.losses(epoch, indices, images, progress)
     if dealing.ranks.any(not torch.isfinite(losses["loss"])):
         return {}
     losses["loss"].backward()

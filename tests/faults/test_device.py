@@ -24,10 +24,10 @@ from stages.pretrain import main
 
 losses = pretrain.PretextTrainee.losses
 
-def exhaust(self, epoch, indices, images):
+def exhaust(self, epoch, indices, images, progress):
     if epoch:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-    return losses(self, epoch, indices, images)
+    return losses(self, epoch, indices, images, progress)
 
 pretrain.PretextTrainee.losses = exhaust
 main()

@@ -10,7 +10,7 @@ PARAMS = settings(view_size=64, dense_cells=5, epochs=4)
 
 
 def test_extra_views_are_small_in_pixels_and_in_area():
-    batch = draw_views(FRAMES, PARAMS, 1, [4, 0, 7], 2)
+    batch = draw_views(FRAMES, PARAMS, 1, [4, 0, 7], 2, progress=0.25)
     assert [view.shape for view in batch.views] == [(3, 3, 64, 64)] * 2
     assert [extra.view.shape for extra in batch.extra] == [(3, 3, 32, 32)] * 2
     for extra in batch.extra:

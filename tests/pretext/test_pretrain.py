@@ -11,6 +11,7 @@ from pipeline.backbones.encoder import Encoder, build_encoder
 from pipeline.errors import InputError, TrainingError
 from pipeline.params import PretrainParams, parse_params
 from pipeline.params.presets import merge_overrides
+from pipeline.pretext import byol
 from pipeline.pretext.methods import METHODS
 from pipeline.pretext.pretrain import COLLAPSE_AFTER, PretextTrainee, pretrain_encoder
 from pipeline.pretext.quality import ViewQuality
@@ -108,8 +109,12 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(tmp_path, whole, method, st
 
 @pytest.mark.parametrize(
     "options",
-    [{"clusters": {"queue": 10, "extra_views": 2}}, {"method": "moco", "queue": 5, "optimizer": "lars"}],
-    ids=["dense_clusters", "moco"],
+    [
+        {"clusters": {"queue": 10, "extra_views": 2}},
+        {"method": "moco", "queue": 5, "optimizer": "lars"},
+        {"method": "byol", "momentum": 0.5},
+    ],
+    ids=["dense_clusters", "moco", "byol"],
 )
 def test_what_is_remembered_is_resumed_as_well(tmp_path, options):
     whole_encoder, whole_curves = train(tmp_path / "whole", **options)
@@ -119,6 +124,13 @@ def test_what_is_remembered_is_resumed_as_well(tmp_path, options):
     assert same(encoder, whole_encoder)
     assert curves.rows == whole_curves.rows
     assert curves.rows != train(tmp_path / "plain")[1].rows
+
+
+def test_the_momentum_of_slow_copies_rises_from_step_to_step(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(byol, "rising_momentum", lambda start, progress: seen.append(progress) or start)
+    train(tmp_path, method="byol")  # two epochs of two steps
+    assert seen == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_the_control_without_training_keeps_the_random_weights(tmp_path):

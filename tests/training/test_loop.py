@@ -42,7 +42,7 @@ class Toy:
         self.target = self.net[2].weight.detach().sum().reshape(1) + epoch
         self.net(torch.ones(4, 3))
 
-    def losses(self, epoch: int, indices: list[int], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def losses(self, epoch: int, indices: list[int], images: torch.Tensor, progress: float) -> dict[str, torch.Tensor]:
         self.rates.append([group["lr"] for group in self.optimizer.param_groups])
         loss = (self.net(images.float().mean((2, 3))) - self.target).square().mean()
         if (epoch, self.step) in self.bad:
