@@ -152,3 +152,23 @@ def test_a_domain_takes_other_channels(name):
     raw = merge_overrides(RAW, read_yaml(ROOT / "presets" / f"{name}.yaml"))
     params = parse_params(merge_overrides(raw, {"data": {"source": "folder", "channels": 4}}))
     assert params.data.channels == 4
+
+
+PRETEXTS = sorted(path.stem for path in (ROOT / "presets").glob("pretext-*.yaml"))
+
+
+@pytest.mark.parametrize("name", PRETEXTS)
+def test_a_published_pretext_says_what_differs_and_how_large_its_frames_must_be(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    head = (ROOT / f"presets/{name}.yaml").read_text().partition("pretrain:")[0]
+    assert "\n# differs: " in head
+    assert "`-S data.resize=256`" in head
+    params = parse_params(merge_overrides(RAW, read_presets([name])))
+    assert params.pretrain.method == name.removeprefix("pretext-")
+    assert params.data.resize < params.pretrain.view_size <= 256
+
+
+def test_rotation_has_the_numbers_of_the_authors_configuration():
+    of_rotation = changes("pretext-rotation")
+    published = {"epochs": 50, "batch_size": 192, "learning_rate": 0.1, "weight_decay": 5e-4, "views.min_area": 0.08}
+    assert published.items() <= {key.removeprefix("pretrain."): value for key, value in of_rotation.items()}.items()
