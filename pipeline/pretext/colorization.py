@@ -3,8 +3,8 @@
 The network sees the lightness L of CIELAB in all three channels and gives, at every place of the decoder's map, a
 distribution over bins of the a-b plane. Bins, not a regression: where several colours are possible a regression gives
 their mean, which is gray, and learns little from what it cannot know; a distribution may have two peaks. As in the
-paper, the truth is spread over the five nearest bins, and rare colours weigh more. The bins are those of width 10
-that sRGB can show (about 260; the paper's list of 313 has some margin).
+paper, the truth is spread over the five nearest bins, and rare colours weigh more. There are 313 bins, as many as
+published, see `colour_bins`.
 
 Published: VGG-like network at 256 pixels, Adam 3e-5, weight decay 1e-3, batch 40, 450 000 steps (preset
 `pretext-colorization`). Later stages show the network colours, which it never saw; useless for gray images.
@@ -26,6 +26,8 @@ from pipeline.pretext.contrast import embedding_std
 from pipeline.pretext.method import Losses, PretextMethod, pool_map
 
 BIN = 10.0  # width of a bin, in units of a and b
+MARGIN = 13.5  # farthest centre of a bin from what sRGB shows; 13.3 to 13.7 give the same bins
+REACH = 120.0  # no centre of a bin lies farther out, in a or b
 NEIGHBOURS, SPREAD = 5, 5.0  # of the truth, in bins and in units of a and b
 EVEN_SHARE = 0.5  # of the even distribution in the one that weights are made of
 KEPT = 0.99  # share of the old frequencies that a step keeps
@@ -80,10 +82,18 @@ def to_lab(images: torch.Tensor) -> torch.Tensor:
 
 @cache
 def colour_bins() -> torch.Tensor:
-    """Centres of the bins of the a-b plane that sRGB reaches, float32 (Q, 2), in ascending order."""
+    """Centres of the 313 bins of the a-b plane, float32 (313, 2), in ascending order.
+
+    Of a grid, those in or near the gamut of sRGB. The paper does not say how the authors chose their 313
+    (`pts_in_hull`): 309 are the same, the four others lie beyond the gamut here and there, nearest to no colour.
+    """
     level = torch.linspace(0, 1, 33)
     colours = torch.cartesian_prod(level, level, level).T[None, :, :, None]  # (1, 3, 33^3, 1)
-    return torch.unique((to_lab(colours)[0, 1:, :, 0].T / BIN).round(), dim=0) * BIN
+    shown = to_lab(colours)[0, 1:, :, 0].T  # (33^3, 2)
+    line = torch.arange(-REACH, REACH + 1, BIN)
+    grid = torch.cartesian_prod(line, line)
+    distance = torch.cdist(grid, shown, compute_mode="donot_use_mm_for_euclid_dist").min(1).values
+    return grid[distance <= MARGIN]
 
 
 def spread_colours(colours: torch.Tensor, bins: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
