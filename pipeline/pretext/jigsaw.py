@@ -90,10 +90,11 @@ def cut_tiles(views: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 @cache
 def choose_permutations(count: int) -> np.ndarray:
-    """Permutations of nine tiles that are far from each other (Noroozi & Favaro 2016, algorithm 1).
+    """Permutations of nine tiles that are far from each other (after Noroozi & Favaro 2016, algorithm 1).
 
-    Each next one is farthest from those chosen: by its least Hamming distance, then by the mean one, then the first in
-    lexical order. The identity comes first, so that nothing is random.
+    Each next one is farthest from those chosen. There that is the largest mean Hamming distance; here the largest
+    least one, then the largest mean, then the first in lexical order, so that no two are nearly alike. The identity
+    comes first (there one at random), so that nothing is random.
 
     Args:
         count: How many.

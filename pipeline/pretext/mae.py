@@ -1,7 +1,8 @@
-"""MAE: paint in three quarters of an image from the tokens of the rest (He et al. 2022). For vision transformers.
+"""MAE: paint in most of an image from the tokens of the rest (He et al. 2022). For vision transformers.
 
 The backbone encodes only the patches that are shown; a small transformer, which is thrown away, paints the others,
-whose pixels are brought to zero mean and unit variance in each patch. The pyramid decoder learns beside it.
+whose pixels are brought to zero mean and unit variance in each patch. How many those are says
+`pretrain.masking.ratio`, 0.6 by default. The pyramid decoder learns beside it.
 
 Published: ViT-B/16 at 224 pixels, 75 % masked, decoder of 8 blocks of width 512, AdamW (0.9, 0.95) 1.5e-4 x batch / 256
 at batch 4096, weight decay 0.05, 400 to 1600 epochs, crops and mirroring only (preset `pretext-mae`). Here the decoder

@@ -42,6 +42,8 @@ class VicReg(BackboneMethod):
 def variance_terms(first: torch.Tensor, second: torch.Tensor) -> dict[str, torch.Tensor]:
     """The weighted terms of the loss (Bardes et al. 2022, eq. 1-5).
 
+    The invariance is a mean over the channels too, as in the authors' code; eq. 5 has their sum.
+
     Args:
         first: float32 (N, D), N at least 2.
         second: float32 (N, D), of the same images in another view.
