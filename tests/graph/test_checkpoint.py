@@ -14,7 +14,7 @@ pytestmark = pytest.mark.graph
 
 
 def save(path: Path, scale: float) -> None:
-    state = torchvision.models.resnet18(weights=None).state_dict()
+    state = torchvision.models.resnet18(weights=None, num_classes=128).state_dict()  # a projection, as MoCo has
     torch.save({"state_dict": {f"module.encoder_q.{key}": scale * value for key, value in state.items()}}, path)
 
 
