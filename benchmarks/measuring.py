@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow
+
 REPEATS = 3
 MEGABYTE = 1e6
 
@@ -77,6 +79,7 @@ def peak_memory(call: Callable[[], object]) -> float:
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)  # or a call is served from what earlier ones have freed
+    pyarrow.default_memory_pool().release_unused()
     before = peak = anonymous_memory()
     done = threading.Event()
 
