@@ -51,7 +51,8 @@ def _pretrain() -> list[Row]:
 
 def _train() -> list[Row]:
     params = load_params().train
-    trainee, images = segmenter_trainee(params, params.batch_size)
+    trainee = segmenter_trainee(params, params.batch_size)
+    (_, images), *_ = trainee.load([list(range(params.batch_size))])
     trainee.begin_epoch(0)
     indices = list(range(params.batch_size))
     both = torch.randn(2 * len(indices), 3, SIDE, SIDE).to(memory_format=torch.channels_last)

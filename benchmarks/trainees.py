@@ -14,6 +14,7 @@ from pipeline.pretext.quality import ViewQuality
 from pipeline.segmentation.guidance import PyramidLevel
 from pipeline.segmentation.model import build_segmenter
 from pipeline.segmentation.trainee import SegmenterTrainee
+from pipeline.training.loop import Loader
 
 CPU = torch.device("cpu")
 SIDE = 128
@@ -32,10 +33,18 @@ def pretext_trainee() -> PretextTrainee:
     return PretextTrainee(DenseClusters(encoder, params), params, sizes, CPU, ViewQuality(params, sizes, load))
 
 
-def segmenter_trainee(params: TrainParams, images: int, side: int = SIDE) -> tuple[SegmenterTrainee, torch.Tensor]:
-    """Training on random pyramid labels; the trainee, and its images as uint8 (N, 3, side, side)."""
+def segmenter_trainee(
+    params: TrainParams, images: int, side: int = SIDE, load: Loader | None = None
+) -> SegmenterTrainee:
+    """Training on random pyramid labels.
+
+    Args:
+        params: Group `train`.
+        images: How many there are.
+        side: Of their frames, in pixels.
+        load: Loads them; None makes them up, as noise.
+    """
     rng = torch.Generator().manual_seed(0)
-    frames = torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8, generator=rng)
     pyramid = [
         PyramidLevel(
             cells,
@@ -47,19 +56,18 @@ def segmenter_trainee(params: TrainParams, images: int, side: int = SIDE) -> tup
         for cells in load_params().extract.levels
     ]
 
-    def load(batches: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
+    def load_noise(batches: list[list[int]]) -> Iterator[tuple[list[int], torch.Tensor]]:
         for batch in batches:
-            yield batch, frames[batch]
+            yield batch, torch.randint(0, 256, (len(batch), 3, side, side), dtype=torch.uint8, generator=rng)
 
     encoder = build_encoder("resnet18", 128, 0)
     segmenter = build_segmenter(encoder.architecture, params.k, params.cae.model_dump(), start=encoder, seed=0)
-    trainee = SegmenterTrainee(
+    return SegmenterTrainee(
         segmenter,
         params,
         pyramid=pyramid,
         grouping=load_params().pgg,
         sizes=[(side, side)] * images,
-        load=load,
+        load=load or load_noise,
         device=CPU,
     )
-    return trainee, frames
