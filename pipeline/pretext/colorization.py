@@ -48,13 +48,16 @@ class Colorization(PretextMethod):
 
     def forward(self, batch: ViewBatch) -> Losses:
         """Scalars loss and embedding_std."""
-        lab = to_lab(torch.cat(batch.plain))  # (2B, 3, H, W)
+        plain = torch.cat(batch.plain)  # (2B, 3, H, W)
+        with torch.autocast(plain.device.type, enabled=False):  # bfloat16 has steps of half a unit of a and b
+            lab = to_lab(plain)
         gray = normalise((lab[:, :1] / 100).expand(-1, 3, -1, -1))
         maps = self.encoder.backbone(gray)
         logits = self.classify(self.encoder.decoder(maps)).float()  # (2B, bins, h, w)
         colours = F.interpolate(lab[:, 1:], logits.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
         logits, colours = (part.transpose(0, 1).flatten(1).T for part in (logits, colours))  # (N, bins), (N, 2)
-        nearest, shares = spread_colours(colours, self.bins)
+        with torch.autocast(plain.device.type, enabled=False):
+            nearest, shares = spread_colours(colours, self.bins)
         if self.training:
             seen = torch.zeros_like(self.frequency).index_add_(0, nearest.flatten(), shares.flatten()) / len(shares)
             seen = batch.dealing.mean(seen)

@@ -66,8 +66,9 @@ def info_nce(queries: torch.Tensor, keys: torch.Tensor, negatives: torch.Tensor,
     Returns:
         Scalar.
     """
-    logits = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ negatives.T], dim=1) / temperature
-    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
+    with torch.autocast(queries.device.type, enabled=False):
+        logits = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ negatives.T], dim=1) / temperature
+        return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
 
 def negative_cosine(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

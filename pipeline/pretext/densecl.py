@@ -83,4 +83,5 @@ def match_cells(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         int64 (B, h * w), positions row by row in the other map.
     """
     first, second = F.normalize(maps, dim=1).flatten(2), F.normalize(others, dim=1).flatten(2)
-    return torch.einsum("bdi,bdj->bij", first, second).argmax(2)
+    with torch.autocast(maps.device.type, enabled=False):  # bfloat16 would find many equally near
+        return torch.einsum("bdi,bdj->bij", first, second).argmax(2)

@@ -73,6 +73,40 @@ def test_backbone_and_decoder_are_trained_and_slow_copies_are_not(name):
         assert not torch.equal(weight, before[key]), key
 
 
+def test_every_method_trains_in_mixed_precision(name):
+    model = build(name).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(batch_of(model))
+    losses["loss"].backward()
+    assert all(torch.isfinite(value) for value in losses.values())
+    exact = build(name).train()(batch_of(model))["loss"]
+    torch.testing.assert_close(losses["loss"].float(), exact, rtol=0.1, atol=0.02)
+
+
+def test_mixed_precision_stays_in_the_layers(name, monkeypatch):
+    vision = pytest.importorskip("timm.layers.attention")
+
+    def in_float32(forward):
+        def compute(*args: Any, **options: Any) -> torch.Tensor:
+            with torch.autocast("cpu", enabled=False):
+                return forward(*args, **options)
+
+        return compute
+
+    for layer in (
+        torch.nn.Conv2d,
+        torch.nn.ConvTranspose2d,
+        torch.nn.Linear,
+        torch.nn.TransformerEncoderLayer,
+        vision.Attention,
+    ):
+        monkeypatch.setattr(layer, "forward", in_float32(layer.forward))
+    exact = build(name).train()(batch_of(build(name)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = build(name).train()(batch_of(build(name)))
+    assert {key: value.item() for key, value in mixed.items()} == {key: value.item() for key, value in exact.items()}
+
+
 def test_a_state_that_is_taken_back_goes_on_bit_for_bit(name):
     one = build(name).train()
     of_one = optimizer_of(one)
