@@ -14,6 +14,9 @@ ONLY ?=
 FORCE ?=
 # For `make bench`: some of its parts
 PART ?=
+# `dvc exp run -S` leaves its settings in params.yaml, where the next run would take them up
+KEEP_PARAMS = kept=$$(mktemp) && cp params.yaml $$kept && \
+	trap 'cp $$kept params.yaml; rm -f $$kept' EXIT && trap 'exit 130' INT && trap 'exit 143' TERM
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # DVC and its helpers need none of the user's site-packages
@@ -35,7 +38,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 repro: env ## run the whole graph; PRESET=tiny applies presets/tiny.yaml for this run
-	$(if $(PRESET),flags=$$(fs4 preset $(PRESET)) && dvc exp run $$flags,dvc repro)
+	$(if $(PRESET),$(KEEP_PARAMS) && flags=$$(fs4 preset $(PRESET)) && dvc exp run $$flags,dvc repro)
 	@echo
 	@dvc metrics show
 	@echo "Report: $(CURDIR)/data/report/index.html"

@@ -1,6 +1,7 @@
 """`make repro` in a fresh clone, as somebody does who has just installed git."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,9 +31,30 @@ def test_a_preset_runs_in_a_clone_without_a_git_identity(sources: Project, built
     report = clone.root / "data/report/index.html"
     assert f"Report: {report}" in output
     assert report.is_file()
-    assert "pgg.k" in clone.dvc("params", "diff")
-    assert "k: 6" in (clone.root / "params.yaml").read_text("utf-8")
+    assert "k: 6" in (clone.root / "dvc.lock").read_text("utf-8")
+    assert not clone.git("status", "--porcelain", "params.yaml")
     assert clone.dvc("exp", "list", "--name-only").strip()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_preset_leaves_the_parameters_as_they_were(tmp_path: Path, code: int) -> None:
+    root = Path(__file__).parents[2]
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).symlink_to(root / name)
+    (tmp_path / "params.yaml").write_text("mine: 1\n")
+    tools = tmp_path / ".venv/bin"
+    tools.mkdir(parents=True)
+    for name, script in {
+        "fs4": "echo -S k=6",
+        "dvc": f'[ "$1" = exp ] || exit 0; echo "$@" > params.yaml; cp params.yaml seen; exit {code}',
+    }.items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    (tmp_path / ".venv/.ready").touch()
+    ended = subprocess.run(["make", "repro", "PRESET=tiny"], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode == 0) == (code == 0), ended.stderr
+    assert (tmp_path / "seen").read_text() == "exp run -S k=6\n"
+    assert (tmp_path / "params.yaml").read_text() == "mine: 1\n"
 
 
 def test_all_targets_are_explained(sources: Project) -> None:
