@@ -28,10 +28,10 @@ def measure_rows() -> list[Row]:
     for name, (images, train) in SETS.items():
         costs = estimate_costs(params, images, train, (FRAME, FRAME), rates)
         total = sum(costs.seconds.values()) / CORES / HOUR
-        rows.append(Row(f"{name}, {images:,} images: all stages", "–", total, 0.0, "h", total))
+        rows.append(Row(f"{name}, {images:,} images: these five stages", "–", total, 0.0, "h", total))
         for stage, seconds in costs.seconds.items():
             hours = seconds / CORES / HOUR
-            rows.append(Row(f"… `{stage}`", "all stages", hours, total, "h", hours / total))
+            rows.append(Row(f"… `{stage}`", "all of them", hours, total, "h", hours / total))
         disk = sum(costs.bytes.values()) / GIGABYTE
         for what, size in costs.bytes.items():
             rows.append(Row(f"… disk: {what}", "all of it", size / GIGABYTE, disk, "GB", size / GIGABYTE / disk))
