@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 import yaml
 
@@ -48,6 +49,8 @@ WORK = {
 METHODS = ["none", *WORK]
 OTHER_BACKBONE = {"mae": "vit_small_patch16"}  # which drops patches
 BRIEF = {"evaluate": {"floor_seeds": 1, "floor_restarts": 1}}  # floors are the same for all methods, and not looked at
+LABEL_FREE = {"image_match": "image match", "place_match": "place match", "effective_rank": "effective rank"}
+FEWEST = 8  # methods among which a rank correlation says something
 HEADER = (
     "| method | epochs | s | image match | place match | effective rank | k-means | linear probe | fs4 |\n"
     "|---|---|---|---|---|---|---|---|---|"
@@ -162,7 +165,34 @@ def format_tables(folder: Path) -> str:
     for data, seed in groups:
         chosen = [record for record in records if (record["data"], record["seed"]) == (data, seed)]
         parts.append(f"`{data}`, seed {seed}, equal {chosen[0]['equal']}:\n\n{format_table(chosen)}")
+        if line := _foretelling(chosen):
+            parts.append(line)
     return "\n\n".join(parts)
+
+
+def _foretelling(records: list[dict[str, Any]]) -> str:
+    """How far label-free figures order the methods as the scores do; empty for fewer than `FEWEST` of them."""
+    measured = [record for record in records if set(LABEL_FREE) <= set(record["label_free"])]
+    if len(measured) < FEWEST:
+        return ""
+    ranks = pd.DataFrame(
+        [
+            {key: record["label_free"][key] for key in LABEL_FREE}
+            | {"k-means": record["kmeans"]["miou_mean"], "linear probe": record["linear"]["miou"]}
+            for record in measured
+        ]
+    ).rank()
+    found = [
+        f"{name} {ranks[key].corr(ranks['k-means']):.2f} and {ranks[key].corr(ranks['linear probe']):.2f}"
+        for key, name in LABEL_FREE.items()
+    ]
+    return f"Rank correlation with k-means and with the linear probe, over {len(measured)} rows: {', '.join(found)}."
+
+
+def write_page() -> None:
+    """Put the tables of all records into docs/pretext.md."""
+    text = put_between(PAGE.read_text("utf-8"), format_tables(RECORDS), START, END, str(PAGE))
+    PAGE.write_text(text, "utf-8")
 
 
 def _spread(scores: dict[str, float]) -> str:
@@ -214,8 +244,8 @@ def main(
                 prepared = True
             record = measure(clone, params, method, frozen, on_top) | {"data": name, "equal": equal, "seed": seed}
             write_record(path, record)
-            tables = put_between(PAGE.read_text("utf-8"), format_tables(RECORDS), START, END, str(PAGE))
-            PAGE.write_text(tables, "utf-8")
+            write_page()
+    write_page()
     typer.echo(format_tables(RECORDS))
 
 

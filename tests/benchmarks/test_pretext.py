@@ -3,7 +3,7 @@ import json
 import pytest
 
 from benchmarks import pretext
-from benchmarks.pretext import METHODS, WORK, format_table, is_measured, plan_epochs
+from benchmarks.pretext import METHODS, WORK, format_table, format_tables, is_measured, plan_epochs
 from pipeline.errors import ParamsError
 from pipeline.pretext.methods import METHODS as REGISTRY
 
@@ -30,6 +30,29 @@ def test_the_table_has_the_best_features_first_and_gaps_where_nothing_was_measur
     lines = format_table([worse, better | {"fs4": score | {"miou_mean": 21.0}}]).splitlines()
     assert lines[2] == "| `moco` | 5 | 12 | 0.50 | 0.25 | 7.8 | 20.0 ± 0.4 | 30.0 | 21.0 ± 0.4 |"
     assert lines[3] == "| `none` | 0 | 12 | – | – | – | 10.0 ± 0.4 | 30.0 | – |"
+
+
+def test_label_free_figures_are_compared_with_the_scores_by_rank(tmp_path):
+    for number in range(8):
+        told = {
+            "epochs": 1,
+            "image_match": number / 10,
+            "place_match": 0.9 - number / 10,
+            "effective_rank": 5.0 + number**2,
+        }
+        score = {"miou_mean": 2.0**number, "miou_sd": 0.0}
+        record = {
+            "method": f"m{number}",
+            "seconds": 1,
+            "label_free": told,
+            "kmeans": score,
+            "linear": {"miou": -number},
+        }
+        record |= {"data": "toy", "seed": 0, "equal": "work"}
+        (tmp_path / f"{number}.json").write_text(json.dumps(record))
+        line = format_tables(tmp_path).splitlines()[-1]
+        assert line.startswith("Rank") == (number == 7)
+    assert "over 8 rows: image match 1.00 and -1.00, place match -1.00 and 1.00, effective rank 1.00 and -1.00." in line
 
 
 def test_a_comparison_grows_over_several_sittings(tmp_path, monkeypatch):
