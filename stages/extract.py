@@ -9,7 +9,7 @@ from pipeline.data.loading import FrameDataset, make_loader
 from pipeline.data.manifest import read_images
 from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
-from pipeline.features.store import FeatureStore, remove_other_stores, store_name
+from pipeline.features.store import FeatureStore, limit_stores, store_name
 from pipeline.runtime.stage import SCRATCH, Stage, run_stage
 
 IMAGES, BACKBONE = "data/prepared/images.parquet", "data/backbone"
@@ -47,7 +47,7 @@ def extract(stage: Stage) -> None:
     )
     stage.counts |= counts
     if keep:
-        remove_other_stores(store)
+        limit_stores(store, stage.run.keep_features_gb * 1e9)
 
 
 def main() -> None:

@@ -223,7 +223,7 @@ def _device(name: str | torch.device) -> torch.device:
     if isinstance(name, torch.device):
         return name
     unused = {"processes": 1, "workers": 0, "cache_mb": 0, "checkpoint_steps": 0, "lock_timeout": 0.0}
-    off = {"keep_features": False, "spare_memory": False}
+    off = {"keep_features": False, "keep_features_gb": 0.0, "spare_memory": False}
     settings: dict[str, Any] = {**off, "device": name, "threads": torch.get_num_threads(), **unused}
     try:
         return resolve_device(RunParams(**settings))

@@ -249,5 +249,5 @@ def _require_space(
         if (free := shutil.disk_usage(folder).free) < needed:
             raise InputError(
                 f"{folder}: {needed / 1e6:.1f} MB are needed for the features and {free / 1e6:.1f} MB are free; free "
-                "some space, or use fewer or coarser extract.levels"
+                "some space (`fs4 clean` removes kept features), or use fewer or coarser extract.levels"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from pipeline.features.raw_shards import RawShards
 from pipeline.params import ExtractParams
 from pipeline.runtime.artifacts import replace_file
-from pipeline.runtime.digests import code_digest, value_digest
+from pipeline.runtime.digests import stage_code_digest, value_digest
 
 
 class FeatureStore:
@@ -90,14 +91,27 @@ def store_name(params: ExtractParams, *others: Any) -> str:
 
     Args:
         params: Of group `extract`, those count that the backbone's work depends on.
-        *others: Plain values: the backbone's digest, the frame, versions, machine. The code is added.
+        *others: Plain values: the backbone's digest, the frame, versions, machine. The stage's code is added.
     """
     used = params.model_dump(include={"levels", "mode", "source", "batch_size", "precision"})
-    return value_digest([used, others, code_digest()])[:16]
+    return value_digest([used, others, stage_code_digest("extract")])[:16]
 
 
-def remove_other_stores(folder: Path) -> None:
-    """Remove the stores beside this one: they belong to other backbones or parameters, and are large."""
-    for other in folder.parent.iterdir():
-        if other != folder:
+def limit_stores(folder: Path, limit: float) -> None:
+    """Remove those of the stores beside this one that were used longest ago, until all take no more than a limit.
+
+    Args:
+        folder: The store that was used just now, which stays.
+        limit: Bytes of all stores together.
+    """
+    os.utime(folder)
+    others = [other for other in folder.parent.iterdir() if other.is_dir() and other != folder]
+    held = _size(folder)
+    for other in sorted(others, key=lambda store: store.stat().st_mtime_ns, reverse=True):
+        held += _size(other)
+        if held > limit:
             shutil.rmtree(other, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())

@@ -180,4 +180,5 @@ class RunParams(Group):
     checkpoint_steps: Natural
     spare_memory: bool
     keep_features: bool
+    keep_features_gb: NonNegative
     lock_timeout: NonNegative

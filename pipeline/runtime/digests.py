@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.yaml_reader import read_yaml
+
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal text."""
@@ -24,3 +26,14 @@ def code_digest() -> str:
     package = Path(__file__).resolve().parents[1]
     sources = sorted([*package.rglob("*.py"), *(package.parent / "stages").glob("*.py")])
     return value_digest([[path.relative_to(package.parent).as_posix(), file_digest(path)] for path in sources])
+
+
+def stage_code_digest(stage: str) -> str:
+    """SHA-256 over the modules that a stage imports, for what an edit elsewhere in the project does not touch.
+
+    Args:
+        stage: Its name in `dvc.yaml`, where the modules are listed (a test compares the list with the imports).
+    """
+    root = Path(__file__).resolve().parents[2]
+    listed = [dep for dep in read_yaml(root / "dvc.yaml")["stages"][stage]["deps"] if dep.endswith(".py")]
+    return value_digest([[name, file_digest(root / name)] for name in sorted(listed)])

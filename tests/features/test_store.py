@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.features.store import FeatureStore, remove_other_stores, store_name
+from pipeline.features.store import FeatureStore, limit_stores, store_name
 from pipeline.params import ExtractParams
 
 KEYS = [f"{n:064x}" for n in range(9)]
@@ -64,8 +65,12 @@ def test_the_name_stands_for_what_the_backbone_computes() -> None:
     assert len({name(), name("other"), *(name(**change) for change in changes)}) == 7
 
 
-def test_only_the_last_store_is_kept(tmp_path: Path) -> None:
-    for name in ("old", "new"):
+@pytest.mark.parametrize(("room", "kept"), [(3.5, "abc"), (3.0, "abc"), (2.9, "bc"), (2, "bc"), (0.5, "b")])
+def test_stores_beyond_the_limit_go_the_one_used_longest_ago_first(tmp_path: Path, room: float, kept: str) -> None:
+    for used, name in enumerate("bac", start=1):
         fill(tmp_path / name)
-    remove_other_stores(tmp_path / "new")
-    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+        os.utime(tmp_path / name, (used, used))
+    (tmp_path / "no-store").write_text("")
+    limit_stores(tmp_path / "b", room * sum(path.stat().st_size for path in (tmp_path / "b").iterdir()))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == list(kept)
+    np.testing.assert_array_equal(FeatureStore(tmp_path / "b").load(KEYS[:7]), VECTORS[:7])

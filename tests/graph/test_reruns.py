@@ -13,6 +13,7 @@ OTHER_RUN = {
     "cache_mb": 1,
     "checkpoint_steps": 1,
     "keep_features": False,
+    "keep_features_gb": 1,
     "spare_memory": True,
     "lock_timeout": 3,
     "device": "auto",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.runtime.digests import code_digest, file_digest, value_digest
+from pipeline.runtime.digests import code_digest, file_digest, stage_code_digest, value_digest
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,8 +31,8 @@ def test_values_that_differ_have_other_digests():
         value_digest(float("nan"))
 
 
-def code_digest_of(folder: Path) -> str:
-    code = "from pipeline.runtime.digests import code_digest; print(code_digest())"
+def code_digest_of(folder: Path, call: str = "code_digest()") -> str:
+    code = f"from pipeline.runtime.digests import *; print({call})"
     command = [sys.executable, "-B", "-c", code]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -52,3 +52,16 @@ def test_the_code_digest_follows_the_code_and_nothing_else(tmp_path):
     (project / "pipeline" / "errors.py").write_text((project / "pipeline" / "errors.py").read_text() + "\n")
     third = code_digest_of(project)
     assert len({first, second, third}) == 3
+
+
+def test_the_code_digest_of_a_stage_follows_the_modules_that_it_imports(tmp_path):
+    project = tmp_path / "a project"
+    for package in ("pipeline", "stages"):
+        shutil.copytree(ROOT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", project)
+    call = "stage_code_digest('extract')"
+    first = code_digest_of(project, call)
+    assert first == stage_code_digest("extract") != stage_code_digest("cluster")
+    for name, changed in [("pipeline/report/page.py", False), ("pipeline/features/pooling.py", True)]:
+        (project / name).write_text((project / name).read_text() + "\n")
+        assert (code_digest_of(project, call) != first) == changed

@@ -3,6 +3,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from pipeline.backbones.encoder import build_encoder, save_encoder
 from pipeline.data.frames import Frame
 from pipeline.data.manifest import ImageRow, ImageTable, write_images
+from pipeline.features.store import FeatureStore
 from pipeline.params import ExtractParams
 from pipeline.runtime.artifacts import create_artifact, open_artifact
 from pipeline.runtime.digests import file_digest
@@ -35,15 +37,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         return ImageRow(path.name, "train", path.name, pixels.shape[1], 64, sha256, "ok")
 
-    def extract_images(indices: Sequence[int], *, keep: bool = True, seed: int = 0, resize: int = 64) -> dict[str, str]:
+    def extract_images(
+        indices: Sequence[int], *, keep: bool = True, seed: int = 0, resize: int = 64, mode: str = "pool", gb: float = 1
+    ) -> dict[str, str]:
         Path(IMAGES).parent.mkdir(parents=True, exist_ok=True)
         write_images(Path(IMAGES), ImageTable([draw(index) for index in indices], Frame(resize, "none"), 10**6, 1))
         with create_artifact(Path(BACKBONE)) as writer:
             save_encoder(build_encoder("resnet18", 8, seed), writer.path, {"train_images": len(indices)})
-        values = {"levels": [1, 2], "mode": "pool", "source": "decoder", "pca": 0, "batch_size": 4}
+        values = {"levels": [1, 2], "mode": mode, "source": "decoder", "pca": 0, "batch_size": 4}
         values |= {"shard_images": 3, "precision": "fp32", "max_bad_fraction": 0.0}
         params = SimpleNamespace(extract=ExtractParams.model_validate(values))
-        settings = run_params(keep_features=keep)
+        settings = run_params(keep_features=keep, keep_features_gb=gb)
         backbone = {BACKBONE: open_artifact(Path(BACKBONE))}
         with create_artifact(Path("data/features")) as out:
             # the backbone's manifest says how many images it saw; what is noted in the shards must not hide the rest
@@ -69,13 +73,50 @@ def test_new_images_give_the_same_as_a_run_from_nothing(run: Run, caplog: pytest
     assert run([2, 3, 9], keep=False) == fewer
 
 
-def test_another_backbone_or_frame_starts_from_nothing_and_takes_the_place(
-    run: Run, caplog: pytest.LogCaptureFixture
-) -> None:
+OTHERS: list[dict[str, Any]] = [{"seed": 1}, {"resize": 32}, {"mode": "crop"}]
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images were encoded, by file of the stores."""
+    numbers = []
+    add = FeatureStore.add
+
+    def count(store: FeatureStore, keys: Sequence[str], vectors: np.ndarray) -> None:
+        numbers.append(len(keys))
+        add(store, keys, vectors)
+
+    monkeypatch.setattr(FeatureStore, "add", count)
+    return numbers
+
+
+def test_features_of_other_backbones_frames_and_parameters_are_kept_side_by_side(run: Run, encoded: list[int]) -> None:
     first = run([0, 1])
-    assert run([0, 1], seed=1) != first
-    assert run([0, 1], resize=32) != first
-    assert "known" not in caplog.text
+    others = [run([0, 1], **other) for other in OTHERS]
+    assert len({str(found) for found in [first, *others]}) == 4
+    assert sum(encoded) == 8
+    assert run([0, 1]) == first
+    assert [run([0, 1], **other) for other in OTHERS] == others
+    assert sum(encoded) == 8
+    grown = run([0, 1, 2])  # as if there had been nothing in between
+    assert sum(encoded) == 9
+    assert run([0, 1, 2], keep=False) == grown
+    assert sum(encoded) == 12
+
+
+def test_beyond_the_limit_the_features_used_longest_ago_go(run: Run, encoded: list[int]) -> None:
+    run([0, 1])
+    size = sum(path.stat().st_size for path in Path(".fs4/features").glob("*/*"))
+    run([0, 1], seed=1)
+    run([0, 1])  # used again, so that those of seed 1 go
+    run([0, 1], seed=2, gb=2.5 * size / 1e9)
+    assert sum(encoded) == 6
+    run([0, 1])
+    run([0, 1], seed=2)
+    assert sum(encoded) == 6
+    run([0, 1], seed=1)
+    assert sum(encoded) == 8
+    run([0, 1], gb=0)
     assert len(list(Path(".fs4/features").iterdir())) == 1
 
 
