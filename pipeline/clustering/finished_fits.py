@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +50,26 @@ def load_fit(path: Path) -> KMeans | None:
         return None
     inertia = tuple(held["restart_inertia"].tolist())
     return KMeans(held["centroids"], float(held["inertia"]), inertia, held["sizes"], int(held["reseeded"]))
+
+
+@dataclass(frozen=True)
+class FinishedRestarts:
+    """The restarts of one k-means, of which an interrupted run leaves those that were finished.
+
+    Attributes:
+        folder: Where they lie; it must belong to the same points and parameters. Several processes may share it.
+        check_stop: Raises to interrupt; called before each restart that is to be fitted.
+    """
+
+    folder: Path
+    check_stop: Callable[[], None]
+
+    def once(self, restart: int, fit: Callable[[], KMeans]) -> KMeans:
+        """The fit of a restart, made unless it is here already; threads may ask for different ones at once."""
+        path = self.folder / f"restart-{restart:05d}.npz"
+        found = load_fit(path)
+        if found is None:
+            self.check_stop()
+            found = fit()
+            save_fit(path, found)
+        return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.clustering.file_points import FilePoints
+from pipeline.clustering.finished_fits import FinishedRestarts
 from pipeline.clustering.kmeans import KMeans, fit_kmeans
 from pipeline.clustering.sampling import count_cells, gather_cells, iterate_cells, sample_rows
 from pipeline.clustering.sharded import fit_sharded
@@ -73,14 +73,16 @@ def fit_cells(
         cells: What to fit on.
         k: Number of clusters K.
         params: Group `pgg`.
-        scratch: Folder for the files and their state, from which an interrupted fit goes on.
-        check_stop: Raises to interrupt; called between the Lloyd steps over files.
+        scratch: Folder for finished restarts, or the files and their state, from which an interrupted fit goes on. The
+            caller removes it.
+        check_stop: Raises to interrupt; called before each restart in memory, and between the Lloyd steps over files.
         log: For one line where files are used.
         ranks: The processes that share the work. They share the first one's scratch folder, which all must see.
     """
     features, train_ids, level, chosen, _ = cells
     dimension = next(iterate_level(features, level)).vectors.shape[2]
     size = len(chosen) * dimension * 4
+    scratch = ranks.broadcast(scratch)
     if size <= IN_MEMORY:
         return fit_kmeans(
             gather_cells(features, train_ids, level, chosen),
@@ -89,13 +91,14 @@ def fit_cells(
             iterations=params.iterations,
             restarts=params.restarts,
             seed=params.seed,
+            once=FinishedRestarts(scratch, check_stop).once,
             ranks=ranks,
         )
     log.info("level %d: %.0f MB of cells are clustered from files", level, size / 1e6)
     points = FilePoints(scratch, iterate_cells(features, train_ids, level, chosen)) if ranks.is_first else None
     points = ranks.broadcast(points)
     assert points is not None
-    fitted = fit_sharded(
+    return fit_sharded(
         points,
         k,
         iterations=params.iterations,
@@ -105,6 +108,3 @@ def fit_cells(
         check_stop=check_stop,
         ranks=ranks,
     )
-    if ranks.is_first:
-        shutil.rmtree(scratch)  # the points are large
-    return fitted

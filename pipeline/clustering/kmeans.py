@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +42,9 @@ class KMeans:
     reseeded: int
 
 
+Once = Callable[[int, Callable[[], KMeans]], KMeans]  # gives the fit of a restart, and may know it already
+
+
 class Assignment(NamedTuple):
     """Where points belong: cluster int32 (N,), distance float32 (N,), and how much farther the next cluster is."""
 
@@ -63,6 +67,7 @@ def fit_kmeans(
     restarts: int,
     seed: int,
     start: np.ndarray | None = None,
+    once: Once = lambda _, fit: fit(),
     ranks: Ranks = ALONE,
 ) -> KMeans:
     """Cluster points by Lloyd's algorithm from greedy k-means++ starts (Arthur and Vassilvitskii 2007).
@@ -79,6 +84,8 @@ def fit_kmeans(
         restarts: Runs from different starts; the lowest inertia is kept, the first among equals.
         seed: With the number of the restart it determines the start.
         start: Centroids (K, D) from which the first restart starts instead.
+        once: Is given the number of each restart and a function that fits it, such as `FinishedRestarts.once`; called
+            in threads.
         ranks: The processes that share the restarts; all have all points, and all get the best run.
 
     Returns:
@@ -98,8 +105,9 @@ def fit_kmeans(
     # restarts side by side, each on one thread: threads that share one restart wait for each other after every
     # step, which on a busy machine took ten times as long, and gained nothing on two idle cores; a GPU takes one
     pool = ThreadPoolExecutor(1 if uses_gpu() else faiss.omp_get_max_threads(), initializer=partial(use_threads, 1))
+    own = ranks.own(range(restarts))
     try:
-        runs = list(ranks.gather_in_turn(pool.map(run, ranks.own(range(restarts))), restarts))
+        runs = list(ranks.gather_in_turn(pool.map(lambda restart: once(restart, partial(run, restart)), own), restarts))
     finally:
         pool.shutdown(cancel_futures=True)
     # `runs` is empty in processes that only help

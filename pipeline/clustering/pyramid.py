@@ -6,6 +6,7 @@ Pyramid-guided grouping (PGG) of Wang et al., "Fully Self-Supervised Learning fo
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +85,10 @@ def cluster_pyramid(
         log: For one line per level, and one where fewer clusters are used than asked for.
         scratch: Folder for finished fits and the state of a running one, from which an interrupted run goes on; it must
             belong to the same parameters, inputs and code.
-        check_stop: Raises to interrupt; called between levels and between the Lloyd steps over files.
+        check_stop: Raises to interrupt; called between levels, restarts, and the Lloyd steps over files.
         ranks: The processes that share the restarts or the passes over the points, and the labelling. The first one
-            writes; what the others have in `scratch` and write to `out` is not used.
+            writes, but for the others' restarts, which go to its `scratch` as well, so that all must see it; what the
+            others have in theirs and write to `out` is not used.
 
     Returns:
         What `statistics.json` holds. `sizes` count the cells of all images; `rows` is their sum and `zero_vectors`.
@@ -111,8 +113,10 @@ def cluster_pyramid(
         finished = scratch / f"level={level}.npz"
         fitted = ranks.broadcast(load_fit(finished) if ranks.is_first else None)
         if fitted is None:
-            fitted = fit_cells(cells, k, params, scratch / f"level={level}", check_stop, log, ranks)
+            state = scratch / f"level={level}"
+            fitted = fit_cells(cells, k, params, state, check_stop, log, ranks)
             save_fit(finished, fitted)
+            shutil.rmtree(state, ignore_errors=True)  # points in files are large
         else:
             log.info("level %d: going on from its finished k-means", level)
         if empty := int((fitted.sizes == 0).sum()):

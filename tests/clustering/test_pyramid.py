@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from pipeline.features.pooling import cell_boxes
 from pipeline.features.shards import shard_name, write_shard
 from pipeline.params import PggParams
 from pipeline.runtime.artifacts import Artifact, create_artifact, open_artifact
+from tests.clustering.test_finished_fits import stop_after
 
 LOG = logging.getLogger("fs4.test")
 D, TYPES = 12, 5
@@ -173,23 +175,26 @@ def test_large_levels_are_clustered_from_files(
     assert sorted(path.name for path in scratch.iterdir()) == ["level=1.npz", "level=2.npz"]
 
 
-def test_goes_on_at_the_next_level(
-    features: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("times", "level", "restarts"), [(2, 1, 1), (4, 2, 0), (7, 2, 2)])
+def test_goes_on_at_the_next_restart(
+    features: Artifact,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    times: int,
+    level: int,
+    restarts: int,
 ) -> None:
+    monkeypatch.setattr(faiss, "omp_get_max_threads", lambda: 1)  # one restart after the other
     whole, statistics = run(features, tmp_path / "whole")
-    asked = []
-
-    def stop() -> None:
-        asked.append(1)
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-
     scratch = tmp_path / "scratch"
     with pytest.raises(KeyboardInterrupt):
-        run(features, tmp_path / "cut", scratch=scratch, check_stop=stop)
+        run(features, tmp_path / "cut", scratch=scratch, check_stop=stop_after(times))
+    assert len(list(scratch.glob(f"level={level}/restart-*.npz"))) == restarts
     with caplog.at_level(logging.INFO):
         resumed, found = run(features, tmp_path / "cut", scratch=scratch)
-    assert caplog.text.count("going on from its finished k-means") == 1
+    assert caplog.text.count("going on from its finished k-means") == level - 1
+    assert sorted(path.name for path in scratch.iterdir()) == ["level=1.npz", "level=2.npz"]
     assert found == statistics
     assert resumed.manifest["files"] == whole.manifest["files"]
 

@@ -12,7 +12,8 @@ from pipeline.clustering.pyramid import cluster_pyramid
 from pipeline.runtime.artifacts import open_artifact
 from pipeline.runtime.digests import file_digest
 from pipeline.runtime.distributed import ALONE, Ranks
-from tests.clustering.test_pyramid import LEVELS, LOG, names, params_with, planted, write_features
+from tests.clustering.test_finished_fits import stop_after
+from tests.clustering.test_pyramid import LEVELS, LOG, names, params_with, planted, run, write_features
 from tests.several import run_processes
 
 WORLD = 3
@@ -23,6 +24,7 @@ MODES: dict[str, dict[str, Any]] = {
     "files": {"limit": 0, "restarts": 2},
     "files, some equal": {"limit": 0, "restarts": 2, "k": 12, "equal": True},
     "one restart": {"limit": fitting.IN_MEMORY, "restarts": 1},
+    "going on": {"limit": fitting.IN_MEMORY, "restarts": 4, "kept": True},
 }
 
 
@@ -35,6 +37,8 @@ def cluster(ranks: Ranks, folder: Path) -> dict[str, Any]:
         features = open_artifact(folder / ("equal" if changes.pop("equal", False) else "features"))
         out, scratch = (folder / f"{kind} of {ranks.rank}-{ranks.world} in {name}" for kind in ("out", "scratch"))
         out.mkdir()
+        if changes.pop("kept", False) and ranks.is_first:
+            shutil.copytree(folder / "kept", scratch)
         train = {image_id for image_id in names(IMAGES) if image_id.startswith("train")}
         settings = params_with(**changes)
         statistics = cluster_pyramid(
@@ -62,7 +66,11 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("several")
     vectors = {level: planted(level, IMAGES)[0] for level in LEVELS}
     vectors[1][3] = 0.0
-    write_features(folder / "features", vectors)
+    features = write_features(folder / "features", vectors)
+    stop = stop_after(3)  # the first level, and two of its restarts
+    with pytest.raises(KeyboardInterrupt):
+        run(features, folder / "cut", scratch=folder / "kept", check_stop=stop, restarts=4)
+    assert len(list((folder / "kept").glob("level=1/restart-*.npz"))) == 2
     for level in LEVELS:  # eight distinct vectors
         vectors[level] = np.resize(vectors[level].reshape(-1, vectors[level].shape[2])[4:12], vectors[level].shape)
     write_features(folder / "equal", vectors)
@@ -83,3 +91,4 @@ def alone(folder) -> dict[str, Any]:
 def test_labels_centroids_and_statistics_are_those_of_one_process(several, alone, mode):
     assert {"level=1.parquet", "level=2.parquet", "centroids.safetensors", "statistics.json"} < alone[mode].keys()
     assert several[0][mode] == alone[mode]
+    assert alone["going on"] == alone["memory"]
