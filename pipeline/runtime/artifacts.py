@@ -8,7 +8,6 @@ that agrees with what lies there.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -20,9 +19,9 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.runtime.digests import file_digest
+from pipeline.runtime.disk_errors import explain_disk_errors, explained
 
 MANIFEST = "manifest.json"
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _UMASK = os.umask(0o077)  # there is no way to look without setting it
 os.umask(_UMASK)
 
@@ -62,16 +61,13 @@ def create_artifact(out: Path, *, unlisted: tuple[str, ...] = ()) -> Iterator[Ar
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.tmp-", dir=out.parent))
     except OSError as error:
-        raise _explained(error, out) from error
+        raise explained(error, out) from error
     writer = ArtifactWriter(temporary)
     try:
-        yield writer
-        _write_manifest(writer, unlisted)
-        _swap_in(temporary, out)
-    except OSError as error:
-        if error.errno in _DISK_ERRORS:
-            raise _explained(error, out) from error
-        raise
+        with explain_disk_errors(out):
+            yield writer
+            _write_manifest(writer, unlisted)
+            _swap_in(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -196,7 +192,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a single file whole or not at all, flushed to disk before its name appears."""
+    """Write a single file whole or not at all, flushed to disk before its name appears; an error carries its path."""
+    try:
+        _replace_file(path, data)
+    except OSError as error:
+        error.filename = str(path)  # that of a full disk names no file
+        raise
+
+
+def _replace_file(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
     try:
@@ -266,15 +270,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _explained(error: OSError, out: Path) -> InputError:
-    place = out.parent
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    problem = os.strerror(error.errno or 0)  # Arrow puts more words into `error.strerror`
-    return InputError(
-        f"{out}: cannot be written ({problem}, {free / 1e6:.0f} MB free); free some space or make the folder writable, "
-        "then run again: what was finished before is kept"
-    )

@@ -27,6 +27,7 @@ from pipeline.params import Params, RunParams, load_params
 from pipeline.runtime.artifacts import MANIFEST, Artifact, ArtifactWriter, create_artifact, open_artifact
 from pipeline.runtime.device import is_out_of_memory, thread_count
 from pipeline.runtime.digests import code_digest, file_digest, value_digest
+from pipeline.runtime.disk_errors import explain_disk_errors
 from pipeline.runtime.distributed import ALONE, Ranks, is_launched, joined, launch, read_ranks
 from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.runtime.locks import hold
@@ -135,7 +136,8 @@ def run_stage(
                     stage.out = ArtifactWriter(stage.scratch / "out")
                     stage.out.path.mkdir()
                     stage.out.notes.update(stage_notes(name, params, groups, stage.inputs))
-                    body(stage)
+                    with explain_disk_errors(Path(out)):
+                        body(stage)
                 return
             place = Path(out)
             with hold(place.with_name(f".{place.name}.lock"), out, params.run.lock_timeout):

@@ -47,6 +47,25 @@ def test_row_25_a_full_disk(project: Project, built: Project, small_disk: Path) 
     assert project.digests() == built.digests()
 
 
+@pytest.mark.parametrize(("stage", "out"), [("pretrain", "backbone"), ("train", "segmenter")])
+def test_row_25_a_full_disk_for_checkpoints(
+    project: Project, built: Project, small_disk: Path, stage: str, out: str
+) -> None:
+    """The disk for resume state is full, and that of the outputs is not.
+
+    Exit code 3, naming the checkpoint and the bytes free where it lies; old outputs stay, and the next run succeeds.
+    """
+    (project.root / ".fs4").symlink_to(small_disk)
+    filler = fill(small_disk, 65_536)
+    output = refuse(project, stage, 3, ".pt: cannot be written (No space left on device, 0 MB free)")
+    assert f": .fs4/scratch/{stage}/" in output
+    filler.unlink()
+    shutil.rmtree(small_disk / "scratch")
+    (project.root / ".fs4").unlink()  # two checkpoints take more than the small disk has
+    project.stage(stage)
+    assert project.digests(out) == built.digests(out)
+
+
 def test_row_25_a_read_only_disk(project: Project, built: Project, small_disk: Path) -> None:
     """The output folder is on a disk that was mounted read-only.
 

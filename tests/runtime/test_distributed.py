@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PLACE = {"TORCHELASTIC_RUN_ID": "x", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 MIXED = "cpu:gloo,cuda:nccl"
 TOY = """
-    import json, os, signal, sys, time
+    import errno, json, os, signal, sys, time
     from pathlib import Path
     from pipeline.errors import InputError
     from pipeline.runtime.stage import run_stage
@@ -36,6 +36,8 @@ TOY = """
         ranks.broadcast(None)
         if mode == "input" and not ranks.is_first:
             raise InputError("mend this")
+        if mode == "full" and not ranks.is_first:
+            raise OSError(errno.ENOSPC, "full", ".fs4/state")
         if mode == "kill" and not ranks.is_first:
             os.kill(os.getpid(), signal.SIGKILL)
         items, groups = ["a", "b", "c", "d", "e"], [["a", "b"], ["c"], ["d", "e"]]
@@ -102,6 +104,13 @@ def test_a_failing_process_ends_the_run_and_work_is_kept_for_as_many_processes(p
     assert "not used: unfinished work of other runs (1 files)" in text
     assert json.loads((project / "data/toy/0.json").read_text())["kept"] == []
     assert kept.exists()
+
+
+def test_a_full_disk_is_explained_by_any_process(project: Path) -> None:
+    code, text = run(project, "full")
+    assert code == 3, text
+    assert "fs4.toy [1]: .fs4/state: cannot be written (No space left on device, " in text
+    assert "Traceback" not in text
 
 
 def test_a_stage_for_one_process_refuses_several(project: Path) -> None:
