@@ -80,8 +80,17 @@ def test_precision_is_as_asked_or_as_the_hardware_computes(monkeypatch):
     assert uses_bf16(CPU, "auto")
     monkeypatch.setattr(module, "_cpu_computes_bf16", lambda: False)
     assert not uses_bf16(CPU, "auto")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert uses_bf16(CUDA, "auto")
+
+
+@pytest.mark.parametrize(("capability", "computes"), [(7, False), (8, True)])
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(monkeypatch, capability, computes):
+    pretend(monkeypatch, cuda=1)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=capability))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)  # as on every GPU
+    assert torch.cuda.is_bf16_supported()
+    assert uses_bf16(CUDA, "auto") == computes
 
 
 def test_processors_without_the_instructions_compute_in_fp32(monkeypatch):
