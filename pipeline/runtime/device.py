@@ -106,13 +106,6 @@ def lock_pages(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of numpy, Arrow or torch says that memory was refused, by the system or a device."""
-    refused = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    refused |= "MPS backend out of memory" in str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and refused)
-
-
 def _cpu_computes_bf16() -> bool:
     # bfloat16 is emulated, and slower than fp32, on processors without these instructions
     import torch

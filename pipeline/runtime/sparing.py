@@ -12,15 +12,27 @@ if TYPE_CHECKING:
 
 log = get_logger("memory")
 T = TypeVar("T")
+# what errors say of a full device that do not come from torch's own allocator of CUDA memory
+FULL = (
+    "CUDA error: out of memory",  # the driver, in a call outside of the allocator
+    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN and their like, which allocate for themselves
+    "DEVICE_ALLOCATION_FAILED",  # cuDNN 9
+    "cudaMalloc error out of memory",  # faiss
+    "MPS backend out of memory",
+)
 
 
 def is_device_full(error: BaseException) -> bool:
-    """Whether an exception says that a device, not the host, has too little memory."""
-    import torch
+    """Whether an exception of torch or faiss says that a device, not the host, has too little memory."""
+    if not isinstance(error, RuntimeError):
+        return False
+    return type(error).__name__ == "OutOfMemoryError" or any(sign in str(error) for sign in FULL)
 
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error)
-    )
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of numpy, Arrow, torch or faiss says that memory was refused, by the system or a device."""
+    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or refused or is_device_full(error)
 
 
 def release_memory() -> None:

@@ -25,14 +25,14 @@ import pipeline
 from pipeline.errors import InputError, LostProcessError, ParamsError, PipelineError
 from pipeline.params import Params, RunParams, load_params
 from pipeline.runtime.artifacts import MANIFEST, Artifact, ArtifactWriter, create_artifact, open_artifact
-from pipeline.runtime.device import is_out_of_memory, thread_count
+from pipeline.runtime.device import thread_count
 from pipeline.runtime.digests import code_digest, file_digest, value_digest
 from pipeline.runtime.disk_errors import explain_disk_errors
 from pipeline.runtime.distributed import ALONE, Ranks, is_launched, joined, launch, read_ranks
 from pipeline.runtime.interrupts import Interrupted, StopSignal
 from pipeline.runtime.locks import hold
 from pipeline.runtime.logs import get_logger, start_logging
-from pipeline.runtime.sparing import first_line, is_device_full
+from pipeline.runtime.sparing import first_line, is_device_full, is_out_of_memory
 
 if TYPE_CHECKING:
     import torch

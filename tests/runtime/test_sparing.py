@@ -3,7 +3,7 @@ import logging
 import pytest
 import torch
 
-from pipeline.runtime.sparing import WHOLE, Portions, is_device_full
+from pipeline.runtime.sparing import WHOLE, Portions, is_device_full, is_out_of_memory
 
 
 def refusing(most: int, seen: list[int]):
@@ -52,10 +52,34 @@ def test_other_errors_pass() -> None:
         Portions(spare=True).map(broken, torch.zeros(4, 1))
 
 
-def test_what_a_full_device_says() -> None:
-    assert is_device_full(torch.OutOfMemoryError("CUDA out of memory"))
-    assert is_device_full(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
-    assert not is_device_full(
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
-    )
-    assert not is_device_full(MemoryError())
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: out of memory\nCUDA kernel errors might be"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("StandardGpuResources: alloc fail type FlatData (cudaMalloc error out of memory [2])"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    ],
+)
+def test_what_a_full_device_says(error: RuntimeError) -> None:
+    def compute(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 1:
+            raise error
+        return images
+
+    assert is_device_full(error)
+    assert is_out_of_memory(error)
+    assert torch.equal(Portions(spare=True).map(compute, torch.ones(3, 1)), torch.ones(3, 1))
+
+
+def test_what_a_full_host_and_other_errors_say() -> None:
+    full = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+    for error in (full, MemoryError()):
+        assert is_out_of_memory(error)
+        assert not is_device_full(error)
+    for error in (RuntimeError("CUDA error: an illegal memory access was encountered"), ValueError("out of memory")):
+        assert not is_out_of_memory(error)
+        assert not is_device_full(error)
