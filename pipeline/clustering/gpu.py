@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import faiss
 
 from pipeline.runtime.logs import get_logger
+from pipeline.runtime.sparing import first_line, is_device_full, release_memory
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,22 @@ def uses_gpu() -> bool:
 
 
 def place_index(index: Any) -> Any:
-    """Move a flat index to the GPU, if one is used; else it is the index itself."""
-    return faiss.index_cpu_to_gpu(_resources(_used[0]), _used[0], index) if _used else index
+    """Move a flat index to the GPU, if one is used and has room for it; else it is the index itself.
+
+    Without room, faiss computes on the CPU until `use_device` is called again.
+    """
+    if not _used:
+        return index
+    release_memory()  # what torch keeps for itself is room for faiss
+    try:
+        return faiss.index_cpu_to_gpu(_resources(_used[0]), _used[0], index)
+    except RuntimeError as error:
+        if not is_device_full(error):
+            raise
+        log.warning("faiss computes on the CPU: cuda:%d has no room for it (%s)", _used[0], first_line(error))
+    _used.clear()
+    _resources.cache_clear()
+    return index
 
 
 @cache

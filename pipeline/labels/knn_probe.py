@@ -35,8 +35,8 @@ class KnnProbe:
         self._classes, self._temperature = classes, temperature
         self._neighbours = min(neighbours, len(chosen))
         index = faiss.IndexFlatIP(rows.shape[1])
+        index.add(np.ascontiguousarray(rows.numpy()))  # first, so that a GPU without room for the rows is left
         self._index = place_index(index) if self._neighbours <= MOST_ON_GPU else index
-        self._index.add(np.ascontiguousarray(rows.numpy()))
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
         """Map float32 (B, D, h, w) to shares of the vote, float32 (B, C, h, w), on the CPU."""

@@ -8,6 +8,8 @@ import torch
 
 from pipeline.clustering import gpu
 from pipeline.clustering.kmeans import fit_kmeans
+from pipeline.labels.knn_probe import KnnProbe
+from pipeline.labels.pixels import LabelledPixels
 
 SETTINGS = {"spherical": True, "iterations": 20, "restarts": 3, "seed": 1}
 
@@ -66,6 +68,55 @@ def test_kmeans_runs_on_the_device_of_the_stage(monkeypatch: pytest.MonkeyPatch,
     found = fit_kmeans(points, 5, **SETTINGS)
     assert moved == [(1, "IndexFlatIP")] * SETTINGS["restarts"]
     np.testing.assert_array_equal(found.centroids, expected.centroids)
+
+
+def test_without_room_on_the_device_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch, points: np.ndarray) -> None:
+    expected = fit_kmeans(points, 5, **SETTINGS)
+    pretend(monkeypatch, [])
+    done: list[str] = []
+
+    def refuse(resources: object, number: int, index: faiss.Index) -> faiss.Index:
+        done.append("place")
+        raise RuntimeError(f"alloc fail type FlatData dev {number} (cudaMalloc error out of memory [2])\nand more")
+
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", refuse, raising=False)
+    monkeypatch.setattr(gpu, "release_memory", lambda: done.append("release"))
+    monkeypatch.setattr(gpu.log, "warning", lambda text, *values: done.append(text % values))
+    gpu.use_device(torch.device("cuda", 1))
+    found = fit_kmeans(points, 5, **SETTINGS)
+    np.testing.assert_array_equal(found.centroids, expected.centroids)
+    assert done == [
+        "release",
+        "place",
+        "faiss computes on the CPU: cuda:1 has no room for it "
+        "(alloc fail type FlatData dev 1 (cudaMalloc error out of memory [2]))",
+    ]
+
+
+def test_neighbours_without_room_on_the_device_are_sought_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, [])
+
+    def refuse(resources: object, number: int, index: faiss.Index) -> faiss.Index:
+        assert index.ntotal == 4  # an empty index would find room
+        raise RuntimeError("cudaMalloc error out of memory [2]")
+
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", refuse, raising=False)
+    gpu.use_device(torch.device("cuda", 0))
+    pixels = LabelledPixels(torch.eye(4), torch.arange(4))
+    probe = KnnProbe(pixels, 4, count=9, neighbours=1, temperature=0.1, seed=0)
+    assert torch.equal(probe.scores(torch.eye(4)[None, :, :, None]).argmax(1)[0, :, 0], torch.arange(4))
+
+
+def test_other_errors_of_faiss_pass(monkeypatch: pytest.MonkeyPatch, points: np.ndarray) -> None:
+    pretend(monkeypatch, [])
+
+    def fail(resources: object, number: int, index: faiss.Index) -> faiss.Index:
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", fail, raising=False)
+    gpu.use_device(torch.device("cuda", 0))
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        fit_kmeans(points, 5, **SETTINGS)
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])
