@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from pipeline.clustering.gpu import use_device_of
+from pipeline.clustering.gpu import finds_gpu, use_device_of
 from pipeline.clustering.kmeans import use_threads
 from pipeline.clustering.pyramid import cluster_pyramid
 from pipeline.data.manifest import read_images
@@ -45,7 +45,15 @@ def cluster(stage: Stage) -> None:
 
 def main() -> None:
     """Group the pyramid features of all images into pseudo labels (writes data/pseudo_labels)."""
-    run_stage("cluster", cluster, groups=("pgg",), inputs=(IMAGES, FEATURES), out="data/pseudo_labels", shared=True)
+    run_stage(
+        "cluster",
+        cluster,
+        groups=("pgg",),
+        inputs=(IMAGES, FEATURES),
+        out="data/pseudo_labels",
+        shared=True,
+        by_device=finds_gpu(),
+    )
 
 
 if __name__ == "__main__":

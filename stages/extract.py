@@ -1,6 +1,7 @@
 """Computes the pyramid features of all images with the frozen backbone."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -10,6 +11,7 @@ from pipeline.data.manifest import read_images
 from pipeline.features.extraction import Images, extract_features
 from pipeline.features.frozen import freeze_encoder
 from pipeline.features.store import FeatureStore, limit_stores, store_name
+from pipeline.runtime.device import describe_device
 from pipeline.runtime.stage import SCRATCH, Stage, run_stage
 
 IMAGES, BACKBONE = "data/prepared/images.parquet", "data/backbone"
@@ -25,7 +27,7 @@ def extract(stage: Stage) -> None:
     notes = stage.out.notes
     made_of = digest_encoder(stage.inputs[BACKBONE]), f"{table.frame} {table.bands}", notes["versions"]
     keep = stage.run.keep_features and stage.ranks.is_first
-    store = SCRATCH / "features" / store_name(params, *made_of, notes["machine"]) if keep else stage.scratch
+    store = _place_store(stage, *made_of, notes["machine"]) if keep else stage.scratch
     stage.out.rows, counts = extract_features(
         images,
         make_loader(dataset, workers=stage.run.workers, device=stage.device),
@@ -50,9 +52,34 @@ def extract(stage: Stage) -> None:
         limit_stores(store, stage.run.keep_features_gb * 1e9)
 
 
+def _place_store(stage: Stage, *made_of: Any) -> Path:
+    """The folder of the features that are kept: another one for each kind of device, and for runs that spare memory.
+
+    Such a run may halve its batches, and so change last bits. It takes what one that did not has kept and goes on; the
+    way back would mix both.
+    """
+    made_of = *made_of, describe_device(stage.device)
+    whole, spared = (
+        SCRATCH / "features" / store_name(stage.params.extract, *made_of, spare) for spare in (False, True)
+    )
+    if not stage.run.spare_memory:
+        return whole
+    if whole.is_dir() and not spared.exists():
+        whole.rename(spared)
+    return spared
+
+
 def main() -> None:
     """Compute pyramid features; the parameters are group `extract` of params.yaml."""
-    run_stage("extract", extract, groups=("extract",), inputs=(IMAGES, BACKBONE), out="data/features", shared=True)
+    run_stage(
+        "extract",
+        extract,
+        groups=("extract",),
+        inputs=(IMAGES, BACKBONE),
+        out="data/features",
+        shared=True,
+        by_device=True,
+    )
 
 
 if __name__ == "__main__":

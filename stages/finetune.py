@@ -45,6 +45,7 @@ def main(source: MapSource) -> None:
         groups=("finetune",),
         inputs=(IMAGES, TRUTH, f"data/{source}"),
         out=f"data/finetune/{source}",
+        by_device=True,
     )
 
 

@@ -51,7 +51,9 @@ def pretrain(stage: Stage) -> None:
 
 def main() -> None:
     """Train the backbone on the train images; the parameters are group `pretrain` of params.yaml."""
-    run_stage("pretrain", pretrain, groups=("pretrain",), inputs=(IMAGES,), out="data/backbone", shared=True)
+    run_stage(
+        "pretrain", pretrain, groups=("pretrain",), inputs=(IMAGES,), out="data/backbone", shared=True, by_device=True
+    )
 
 
 if __name__ == "__main__":

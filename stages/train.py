@@ -51,7 +51,7 @@ def train(stage: Stage) -> None:
 
 def main() -> None:
     """Train the segmenter; the parameters are group `train` of params.yaml."""
-    run_stage("train", train, groups=("train",), inputs=INPUTS, out="data/segmenter", shared=True)
+    run_stage("train", train, groups=("train",), inputs=INPUTS, out="data/segmenter", shared=True, by_device=True)
 
 
 if __name__ == "__main__":

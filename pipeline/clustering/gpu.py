@@ -20,20 +20,25 @@ TEMPORARY = 256 * 2**20  # bytes; by default faiss takes 1.5 GiB of a device tha
 _used: list[int] = []  # the number of the device, if one is used
 
 
+def finds_gpu() -> bool:
+    """Whether this build of faiss computes on GPUs and sees one."""
+    return bool(faiss.get_num_gpus())
+
+
 def use_device(device: torch.device) -> None:
     """Let k-means and nearest neighbours compute on a CUDA device, if faiss can; else on the CPU.
 
     Labels and distances that are reported are computed in float64 on the CPU in any case.
     """
     _used.clear()
-    if device.type == "cuda" and faiss.get_num_gpus():
+    if device.type == "cuda" and finds_gpu():
         _used.append(device.index or 0)
         log.info("faiss computes on cuda:%d", _used[0])
 
 
 def use_device_of(stage: Stage) -> None:
     """The same for a stage that needs no device but for this, and then does not import torch without need."""
-    if faiss.get_num_gpus():
+    if finds_gpu():
         use_device(stage.device)
 
 

@@ -91,7 +91,7 @@ def store_name(params: ExtractParams, *others: Any) -> str:
 
     Args:
         params: Of group `extract`, those count that the backbone's work depends on.
-        *others: Plain values: the backbone's digest, the frame, versions, machine. The stage's code is added.
+        *others: Plain values: the backbone's digest, the frame, versions, machine, device. The stage's code is added.
     """
     used = params.model_dump(include={"levels", "mode", "source", "batch_size", "precision"})
     return value_digest([used, others, stage_code_digest("extract")])[:16]

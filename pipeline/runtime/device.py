@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ParamsError
 from pipeline.params import Precision, RunParams
@@ -77,6 +77,14 @@ def uses_bf16(device: torch.device, precision: Precision) -> bool:
     if device.type == "cpu":
         return _cpu_computes_bf16()
     return False
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """What the bits of a result depend on: the kind of device, the name of a GPU, and what precision `auto` means."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return {"type": device.type, "name": name, "bf16": uses_bf16(device, "auto")}
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:

@@ -25,7 +25,7 @@ import pipeline
 from pipeline.errors import InputError, LostProcessError, ParamsError, PipelineError
 from pipeline.params import Params, RunParams, load_params
 from pipeline.runtime.artifacts import MANIFEST, Artifact, ArtifactWriter, create_artifact, open_artifact
-from pipeline.runtime.device import thread_count
+from pipeline.runtime.device import describe_device, thread_count
 from pipeline.runtime.digests import code_digest, file_digest, value_digest
 from pipeline.runtime.disk_errors import explain_disk_errors
 from pipeline.runtime.distributed import ALONE, Ranks, is_launched, joined, launch, read_ranks
@@ -95,6 +95,7 @@ def run_stage(
     out: str,
     unlisted: tuple[str, ...] = (),
     shared: bool = False,
+    by_device: bool = False,
 ) -> None:
     """Run one stage from the project's root and end the process with the right exit code on failure.
 
@@ -107,6 +108,8 @@ def run_stage(
         unlisted: Parts of the output that its manifest leaves out; see `create_artifact`.
         shared: Whether the body knows what to do as one of several processes. If so, `run.processes` of them are
             started here, unless torchrun did that.
+        by_device: Whether resume state holds what `Stage.device` computed, and so serves on its like only. The device
+            is then claimed at once.
 
     Raises:
         SystemExit: 2 for wrong parameters, 3 for wrong inputs, 130 or 143 after an interruption, 1 for a failed
@@ -131,7 +134,7 @@ def run_stage(
             stop.install()
             if not ranks.is_first:
                 with tempfile.TemporaryDirectory(prefix="fs4-") as folder:
-                    stage = _open_stage(name, params, groups, inputs, stop, log, ranks)
+                    stage = _open_stage(name, params, groups, inputs, stop, log, ranks, by_device)
                     stage.scratch = Path(folder)
                     stage.out = ArtifactWriter(stage.scratch / "out")
                     stage.out.path.mkdir()
@@ -141,7 +144,7 @@ def run_stage(
                 return
             place = Path(out)
             with hold(place.with_name(f".{place.name}.lock"), out, params.run.lock_timeout):
-                stage = _open_stage(name, params, groups, inputs, stop, log, ranks)
+                stage = _open_stage(name, params, groups, inputs, stop, log, ranks, by_device)
                 with create_artifact(place, unlisted=unlisted) as writer:
                     stage.out = writer
                     writer.notes.update(stage_notes(name, params, groups, stage.inputs))
@@ -203,6 +206,7 @@ def _open_stage(
     stop: StopSignal,
     log: logging.Logger,
     ranks: Ranks,
+    by_device: bool,
 ) -> Stage:
     opened: dict[str, Artifact] = {}
     digests: dict[str, str] = {}
@@ -215,12 +219,17 @@ def _open_stage(
             opened[path.as_posix()] = artifact = open_artifact(path)
             digests[path.as_posix()] = file_digest(path / MANIFEST)
             _warn_of_other_versions(artifact, log)
-    fingerprint = value_digest([stage_notes(name, params, groups, opened), digests, code_digest(), ranks.world])
-    scratch = SCRATCH / "scratch" / name / fingerprint[:16]
+    allowed = SimpleNamespace(**{group: getattr(params, group) for group in groups})
+    stage = Stage(name, allowed, params.run, opened, ArtifactWriter(SCRATCH), SCRATCH, stop, log, ranks=ranks)
+    # beside the notes: a manifest tells what was asked for, and does so before the device is known
+    device = describe_device(stage.device) if by_device else None
+    made_of = [stage_notes(name, params, groups, opened), digests, code_digest(), ranks.world, device]
+    stage.scratch = scratch = SCRATCH / "scratch" / name / value_digest(made_of)[:16]
     others = [path for path in scratch.parent.glob("*/*") if path.parent != scratch]
     if others:
         log.info(
-            "not used: unfinished work of other runs (%d files) in %s (other parameters, inputs, code or processes)",
+            "not used: unfinished work of other runs (%d files) in %s "
+            "(other parameters, inputs, code, processes or device)",
             len(others),
             scratch.parent,
         )
@@ -231,8 +240,7 @@ def _open_stage(
         raise InputError(
             f"{scratch}: cannot be made ({error.strerror}); free some space or make {SCRATCH} writable"
         ) from None
-    allowed = SimpleNamespace(**{group: getattr(params, group) for group in groups})
-    return Stage(name, allowed, params.run, opened, ArtifactWriter(scratch), scratch, stop, log, ranks=ranks)
+    return stage
 
 
 def _explain_memory(error: BaseException, params: Params, groups: tuple[str, ...]) -> str:

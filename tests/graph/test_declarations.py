@@ -73,6 +73,15 @@ def test_deps_are_the_inputs_and_the_imported_modules(stage: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("stage", STAGES + OPTIONAL)
+def test_stages_that_resume_what_a_device_computed_say_so(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (ROOT / f"stages/{stage}.py").read_text("utf-8")
+    assert declared(stage, monkeypatch).get("by_device", False) == ("stage.scratch" in code and "stage.device" in code)
+    if stage == "cluster":  # faiss may compute on a GPU
+        monkeypatch.setattr("faiss.get_num_gpus", lambda: 1)
+        assert declared(stage, monkeypatch)["by_device"]
+
+
+@pytest.mark.parametrize("stage", STAGES + OPTIONAL)
 def test_params_and_outs_are_those_of_the_code(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     call, entry = declared(stage, monkeypatch), entry_of(stage)
     assert call["name"] == stage + "@${item}" * (stage in OPTIONAL)

@@ -9,7 +9,15 @@ import torch
 from pipeline.errors import ParamsError
 from pipeline.params import RunParams, load_params
 from pipeline.runtime import device as module
-from pipeline.runtime.device import autocast, copy_to, lock_pages, resolve_device, thread_count, uses_bf16
+from pipeline.runtime.device import (
+    autocast,
+    copy_to,
+    describe_device,
+    lock_pages,
+    resolve_device,
+    thread_count,
+    uses_bf16,
+)
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -96,6 +104,18 @@ def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(monkeypatch, capability,
 def test_processors_without_the_instructions_compute_in_fp32(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     assert not uses_bf16(CPU, "auto")
+
+
+def test_devices_that_compute_other_bits_differ(monkeypatch):
+    found = []
+    for device in (CPU, MPS, CUDA):
+        for name in ("T4", "H100"):
+            monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
+            for bf16 in (False, True):
+                monkeypatch.setattr(module, "_cpu_computes_bf16", lambda bf16=bf16: bf16)
+                monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, bf16=bf16: bf16)
+                found.append(str(describe_device(device)))
+    assert len(set(found)) == 2 + 1 + 4
 
 
 def test_autocast_is_bf16_or_nothing():

@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOY = """
-    import sys, time
+    import os, sys, time
     from pathlib import Path
+    from pipeline.runtime import device
     from pipeline.errors import InputError, ParamsError, TrainingError
     from pipeline.runtime.stage import run_stage
 
@@ -38,10 +39,15 @@ TOY = """
                 stage.stop.check()
         if mode == "scratch":
             print(sorted(path.name for path in stage.scratch.iterdir()))
+        if mode == "torch":
+            print("torch" in sys.modules)
         (stage.out.path / "result.txt").write_text("done")
         stage.counts["things"] = 3
 
-    run_stage("toy", body, groups=("pgg",), inputs=tuple(sys.argv[2:]), out="data/toy")
+    bf16 = os.environ.get("BF16")  # as another processor would have it
+    device.uses_bf16 = lambda *_: bf16
+    inputs = tuple(sys.argv[2:])
+    run_stage("toy", body, groups=("pgg",), inputs=inputs, out="data/toy", by_device=bf16 is not None)
 """
 
 
@@ -157,6 +163,23 @@ def test_resume_state_of_other_parameters_is_not_used_and_that_is_said(project):
     (project / "params.yaml").write_text(text, "utf-8")
     (project / "pipeline" / "errors.py").write_text((project / "pipeline" / "errors.py").read_text() + "\n")
     assert run(project, "scratch")[1] == "[]\n"
+
+
+def test_resume_state_serves_on_the_same_kind_of_device(project):
+    process = start(project, "defer", BF16="yes")
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    code, out, err = run(project, "scratch", BF16="no")
+    assert (code, out) == (0, "[]\n")
+    assert "not used: unfinished work of other runs (1 files)" in err
+    assert run(project, "scratch", BF16="yes")[1] == "['state.txt']\n"
+    assert json.loads((project / "data" / "toy" / "manifest.json").read_text())["machine"]["device"] == "auto"
+
+
+def test_a_stage_that_asks_for_no_device_starts_without_torch(project):
+    assert run(project, "torch")[1] == "False\n"
+    assert run(project, "torch", BF16="yes")[1] == "True\n"
 
 
 def test_a_stage_sees_the_groups_that_it_declares_and_no_others(project):

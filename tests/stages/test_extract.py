@@ -38,8 +38,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         return ImageRow(path.name, "train", path.name, pixels.shape[1], 64, sha256, "ok")
 
     def extract_images(
-        indices: Sequence[int], *, keep: bool = True, seed: int = 0, resize: int = 64, mode: str = "pool", gb: float = 1
+        indices: Sequence[int],
+        *,
+        keep: bool = True,
+        seed: int = 0,
+        resize: int = 64,
+        mode: str = "pool",
+        gb: float = 1,
+        spare: bool = False,
+        gpu: str = "",
     ) -> dict[str, str]:
+        monkeypatch.setattr("stages.extract.describe_device", lambda device: {"type": device.type, "name": gpu})
         Path(IMAGES).parent.mkdir(parents=True, exist_ok=True)
         write_images(Path(IMAGES), ImageTable([draw(index) for index in indices], Frame(resize, "none"), 10**6, 1))
         with create_artifact(Path(BACKBONE)) as writer:
@@ -47,7 +56,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         values = {"levels": [1, 2], "mode": mode, "source": "decoder", "pca": 0, "batch_size": 4}
         values |= {"shard_images": 3, "precision": "fp32", "max_bad_fraction": 0.0}
         params = SimpleNamespace(extract=ExtractParams.model_validate(values))
-        settings = run_params(keep_features=keep, keep_features_gb=gb)
+        settings = run_params(keep_features=keep, keep_features_gb=gb, spare_memory=spare)
         backbone = {BACKBONE: open_artifact(Path(BACKBONE))}
         with create_artifact(Path("data/features")) as out:
             # the backbone's manifest says how many images it saw; what is noted in the shards must not hide the rest
@@ -118,6 +127,27 @@ def test_beyond_the_limit_the_features_used_longest_ago_go(run: Run, encoded: li
     assert sum(encoded) == 8
     run([0, 1], gb=0)
     assert len(list(Path(".fs4/features").iterdir())) == 1
+
+
+def test_another_kind_of_device_starts_from_nothing(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run([0, 1], gpu="T4")
+    run([0, 1], gpu="H100")
+    assert "known" not in caplog.text
+    run([0, 1, 2], gpu="H100")
+    assert "the features of 2 of 3 images are known" in caplog.text
+
+
+def test_a_run_that_spares_memory_goes_on_and_leaves_nothing_to_others(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    run([0, 1])
+    run([0, 1, 2], spare=True)
+    assert "the features of 2 of 3 images are known" in caplog.text
+    run([0, 1, 2, 3], spare=True)
+    assert "the features of 3 of 4 images are known" in caplog.text
+    caplog.clear()
+    run([0, 1, 2, 3])
+    assert "known" not in caplog.text
 
 
 def remove(folder: Path) -> None:
