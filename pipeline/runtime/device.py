@@ -18,7 +18,7 @@ log = get_logger("device")
 
 
 def resolve_device(run: RunParams) -> torch.device:
-    """Choose the device and set the number of CPU threads.
+    """Choose the device and set the number of CPU threads; on CUDA, float32 is float32 in convolutions too.
 
     Args:
         run: `device` is auto, cpu, mps, cuda or cuda:N; `threads` is 0 for all cores.
@@ -53,6 +53,8 @@ def resolve_device(run: RunParams) -> torch.device:
             f"run.device: {run.device!r} is not available ({torch.cuda.device_count()} CUDA devices found); "
             "check the driver and the CUDA build of torch, or use auto or cpu"
         )
+    if kind == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # by default convolutions in float32 round their inputs to 10 bits
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ParamsError("run.device: 'mps' is not available on this machine; use auto or cpu")
     return torch.device(kind, int(number)) if number else torch.device(kind)

@@ -48,6 +48,14 @@ def test_auto_takes_what_is_there_and_says_so(monkeypatch, caplog, cuda, mps, ch
     assert f"computing on {chosen}" in caplog.text
 
 
+@pytest.mark.parametrize(("device", "allowed"), [("cpu", True), ("mps", True), ("auto", False), ("cuda:1", False)])
+def test_float32_is_whole_on_cuda(monkeypatch, device, allowed):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    pretend(monkeypatch, cuda=2, mps=True)
+    resolve_device(run_params(device=device))
+    assert torch.backends.cudnn.allow_tf32 == allowed
+
+
 def test_a_device_asked_for_by_name_must_be_there(monkeypatch):
     pretend(monkeypatch, cuda=0)
     with pytest.raises(ParamsError, match=r"run\.device: 'cuda' is not available \(0 CUDA devices found\)"):
