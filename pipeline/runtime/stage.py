@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,13 +189,18 @@ def stage_notes(name: str, params: Params, groups: tuple[str, ...], inputs: dict
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that results depend on, and of Python."""
-    versions = {"python": platform.python_version()}
-    for package in VERSIONED:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # another build of the same library, such as faiss-gpu
-            versions[package] = "not installed under this name"
-    return versions
+    return {"python": platform.python_version()} | {package: _version(package) for package in VERSIONED}
+
+
+@cache
+def _version(package: str) -> str:
+    """The version of a package, or of another build of the same library, such as faiss-gpu, with its name."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        module = package.partition("-")[0]
+        builds = sorted(set(metadata.packages_distributions().get(module, [])))  # reads all packages, so only here
+        return ", ".join(f"{metadata.version(build)} of {build}" for build in builds) or "not installed under this name"
 
 
 def _open_stage(

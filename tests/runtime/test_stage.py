@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.runtime import stage
+
 ROOT = Path(__file__).parents[2]
 TOY = """
     import os, sys, time
@@ -215,6 +217,33 @@ def test_inputs_of_other_library_versions_are_told(project):
     code, _, err = run(project, "fine", "data/other")
     assert code == 0
     assert "data/other was made with numpy 0.1, this is " in err
+
+
+def install(folder: Path, package: str, version: str) -> None:
+    """As pip does, but without the code."""
+    info = folder / f"{package.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    (info / "RECORD").write_text("faiss/__init__.py,,\n" * package.startswith("faiss"))
+
+
+def test_other_builds_of_a_library_tell_their_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(stage, "VERSIONED", ("faiss-cpu", "numpy"))
+    install(tmp_path, "numpy", "2.0")
+    for package, expected in [
+        (None, "not installed under this name"),
+        ("faiss-gpu-cu12", "1.9 of faiss-gpu-cu12"),
+        ("faiss-cpu", "1.9"),
+    ]:
+        if package:
+            install(tmp_path, package, "1.9")
+        stage._version.cache_clear()
+        versions = stage.library_versions()
+        assert list(versions) == ["python", "faiss-cpu", "numpy"]
+        assert versions["faiss-cpu"] == expected
+        assert versions["numpy"] == "2.0"
+    stage._version.cache_clear()
 
 
 def test_two_runs_at_once_wait_and_then_name_the_first(project):
