@@ -20,6 +20,7 @@ FULL = (
     "cudaMalloc error out of memory",  # faiss
     "MPS backend out of memory",
 )
+_remembered: list[Callable[[], None]] = []
 
 
 def is_device_full(error: BaseException) -> bool:
@@ -35,6 +36,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or refused or is_device_full(error)
 
 
+def on_release(forget: Callable[[], None]) -> None:
+    """Have `release_memory` call this first: it forgets tensors that a module remembers and can make again."""
+    _remembered.append(forget)
+
+
 def release_memory() -> None:
     """Give the blocks that torch keeps of a device back to it, so that they can be had in other sizes.
 
@@ -42,6 +48,8 @@ def release_memory() -> None:
     """
     import torch
 
+    for forget in _remembered:
+        forget()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():

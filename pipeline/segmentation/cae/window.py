@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import torch
 
+from pipeline.runtime.sparing import on_release
+
 EXCLUDED = -1e4  # in place of minus infinity, so that a pixel without any neighbour gives no NaN
 BAND = 16  # rows of queries per matrix product; bounds the memory on large maps
 
@@ -129,3 +131,6 @@ def _fixed_prior(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`_prior`, remembered, for a sigma that does not change."""
     return _prior(band, halo, offset, cols, radius, sigma, exclude_self, device)
+
+
+on_release(_fixed_prior.cache_clear)

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.segmentation.cae.window import BAND, window_mean
+from pipeline.runtime.sparing import release_memory
+from pipeline.segmentation.cae.window import BAND, _fixed_prior, window_mean
 
 SETTINGS = {"radius": 3, "dilation": 2, "sigma": 4.0, "temperature": 0.1}
 
@@ -117,3 +118,12 @@ def test_what_was_first_made_for_inference_serves_training(maps):
     alike = values.clone().requires_grad_()
     window_mean(values, alike=alike, **settings).sum().backward()
     assert alike.grad.abs().sum() > 0
+
+
+def test_what_is_remembered_goes_when_memory_is_short(maps):
+    values = maps(1, 3, 6, 6)
+    first = window_mean(values, alike=values, **SETTINGS)
+    assert _fixed_prior.cache_info().currsize
+    release_memory()
+    assert not _fixed_prior.cache_info().currsize
+    assert torch.equal(window_mean(values, alike=values, **SETTINGS), first)
