@@ -24,7 +24,8 @@ def resolve_device(run: RunParams) -> torch.device:
         run: `device` is auto, cpu, mps, cuda or cuda:N; `threads` is 0 for all cores.
 
     Returns:
-        The device; `auto` takes CUDA, then MPS, then the CPU, and says which.
+        The device; `auto` takes CUDA, then MPS, then the CPU, and says which. CUDA has a number only if `device` gives
+        one: which device of several to use is for `claim_device` to say.
 
     Raises:
         ParamsError: A device was asked for by name that is not there.
@@ -38,14 +39,12 @@ def resolve_device(run: RunParams) -> torch.device:
         mps = ranks.is_alone and torch.backends.mps.is_available()  # torch connects no processes on MPS
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
         log.info("run.device auto: computing on %s", name)
-    if ranks.local_world > 1 and name != "cpu":
-        if name != "cuda" or ranks.local_world > torch.cuda.device_count():
-            raise ParamsError(
-                f"run.device: {ranks.local_world} processes on this host need a CUDA device each, and {name!r} gives "
-                f"{torch.cuda.device_count() if name == 'cuda' else 1}; start fewer, or set run.device to cuda or cpu"
-            )
-        name = f"cuda:{ranks.local_rank}"
-        torch.cuda.set_device(ranks.local_rank)  # or what names no device would go to the first
+    count = torch.cuda.device_count() if name == "cuda" else 1
+    if name != "cpu" and ranks.local_world > max(1, count):
+        raise ParamsError(
+            f"run.device: {ranks.local_world} processes on this host need a CUDA device each, and {name!r} gives "
+            f"{count}; start fewer, or set run.device to cuda or cpu"
+        )
     kind, _, number = name.partition(":")
     # before torch reads the number, which it keeps in 8 bits: 300 would be 44
     if kind == "cuda" and not (torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()):

@@ -76,7 +76,7 @@ class Stage:
         """Where to compute, see `claim_device`."""
         from pipeline.runtime.claims import claim_device
 
-        return claim_device(self.run)
+        return claim_device(self.run, self.ranks)
 
     @property
     def cache_bytes(self) -> int:

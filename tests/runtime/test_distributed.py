@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from pipeline.errors import LostProcessError
 from pipeline.runtime.claims import cache_bytes
@@ -40,6 +41,13 @@ TOY = """
             raise OSError(errno.ENOSPC, "full", ".fs4/state")
         if mode == "kill" and not ranks.is_first:
             os.kill(os.getpid(), signal.SIGKILL)
+        if mode == "device":
+            import torch
+            from types import SimpleNamespace
+            torch.cuda.is_available, torch.cuda.device_count = (lambda: True), (lambda: 4)
+            torch.cuda.get_device_properties = lambda number: SimpleNamespace(uuid=f"GPU-{number}")
+            torch.cuda.set_device = lambda number: found.update(current=number)
+            found["device"] = str(stage.device)
         items, groups = ["a", "b", "c", "d", "e"], [["a", "b"], ["c"], ["d", "e"]]
         found["turn"] = list(ranks.gather_in_turn((f"{item}{ranks.rank}" for item in ranks.own(items)), len(items)))
         members = (f"{item}{ranks.rank}" for group in ranks.own(groups) for item in group)
@@ -82,6 +90,16 @@ def test_two_processes_share_and_the_first_writes(project: Path) -> None:
     assert first["turn"] == ["a0", "b1", "c0", "d1", "e0"]
     assert first["groups"] == ["a0", "b0", "c1", "d0", "e0"]
     assert second["turn"] == second["groups"] == []
+
+
+def test_each_process_takes_a_cuda_device_that_is_free(project: Path) -> None:
+    in_use = [FileLock(project / f"fs4-{os.getuid()}-cuda-GPU-{number}.lock") for number in (0, 2)]
+    with in_use[0], in_use[1]:
+        code, text = run(project, "device", TMPDIR=str(project))
+    assert code == 0, text
+    assert "waiting" not in text
+    found = [json.loads((project / f"seen-{rank}.json").read_text()) for rank in (0, 1)]
+    assert [(seen["device"], seen["current"]) for seen in found] == [("cuda:1", 1), ("cuda:3", 3)]
 
 
 def test_a_failing_process_ends_the_run_and_work_is_kept_for_as_many_processes(project: Path) -> None:
