@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from pipeline.data.manifest import ImageTable
 from pipeline.features.raw_shards import RawShards
 from pipeline.params import ExtractParams
 from pipeline.runtime.artifacts import replace_file
+from pipeline.runtime.device import describe_device
 from pipeline.runtime.digests import stage_code_digest, value_digest
 
 
@@ -95,6 +98,37 @@ def store_name(params: ExtractParams, *others: Any) -> str:
     """
     used = params.model_dump(include={"levels", "mode", "source", "batch_size", "precision"})
     return value_digest([used, others, stage_code_digest("extract")])[:16]
+
+
+def place_store(
+    folder: Path,
+    params: ExtractParams,
+    backbone: str,
+    table: ImageTable,
+    notes: Mapping[str, Any],
+    device: torch.device,
+    *,
+    spared: bool,
+) -> Path:
+    """The store's place: another one for each kind of device, and for runs that spare memory.
+
+    Such a run may halve its batches, and so change last bits. It takes what one that did not has kept and goes on; the
+    way back would mix both.
+
+    Args:
+        folder: Of all stores.
+        params: Of group `extract`.
+        backbone: Its digest.
+        table: How the images are framed and read.
+        notes: The run's, with versions and machine.
+        device: Where the backbone computes.
+        spared: Whether the run spares memory.
+    """
+    made_of = backbone, f"{table.frame} {table.bands}", notes["versions"], notes["machine"], describe_device(device)
+    whole, halved = (folder / store_name(params, *made_of, spare) for spare in (False, True))
+    if spared and whole.is_dir() and not halved.exists():
+        whole.rename(halved)
+    return halved if spared else whole
 
 
 def limit_stores(folder: Path, limit: float) -> None:
