@@ -113,6 +113,8 @@ def add_up(
 ) -> Counts:
     """Sum the counts of all images, and write their label maps.
 
+    Memory does not grow with the images but for their names; see `ImageCounts`, whose file takes its space in `out`.
+
     Args:
         counted: The images, in the order of `images.parquet`.
         truth: The masks, or None.
@@ -121,7 +123,7 @@ def add_up(
         rows: Gets the rows of each table.
     """
     C = len(truth.classes.names) if truth else 0
-    counts = Counts({}, {}, {}, ImageCounts(C), {}, [])
+    counts = Counts({}, {}, {}, ImageCounts(C, out), {}, [])
     maps = LabelMapWriter(out, rows)
     for row, png, pixels, matrix, draws, variants, exhibit in counted:
         split = row.split

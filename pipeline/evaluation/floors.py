@@ -5,7 +5,7 @@ to be weakened: the colour and position floor is the best of several weights, ch
 favour. Its score varies by points with the draw of its sample and starts, so it is given as a mean over seeds.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,18 +146,22 @@ def _figures(matrix: NDArray[np.int64]) -> Figures:
 
 
 def _sample(
-    images: Callable[[], Iterable[NDArray[np.uint8]]], *, seeds: Iterable[int], sample_pixels: int
+    images: Callable[[], Iterable[NDArray[np.uint8]]], *, seeds: Sequence[int], sample_pixels: int
 ) -> list[NDArray[np.float32]]:
     sizes = [image[0].size for image in images()]
     share = min(1.0, sample_pixels / sum(sizes))
-    parts: dict[int, list[NDArray[np.float32]]] = {seed: [] for seed in seeds}
-    for index, (image, size) in enumerate(zip(images(), sizes, strict=True)):
+    counts = [max(1, round(share * size)) for size in sizes]
+    samples: dict[int, NDArray[np.float32]] = {}  # whole from the start: an array an image would take more than a row
+    first = 0
+    for index, (image, size, count) in enumerate(zip(images(), sizes, counts, strict=True)):
         features = appearance_features(image)
-        for seed, rows in parts.items():
-            rng = generator(seed, "floor sample", index)
-            chosen = rng.choice(size, size=max(1, round(share * size)), replace=False, shuffle=False)
-            rows.append(features[np.sort(chosen)])
-    return [np.concatenate(rows) for rows in parts.values()]
+        for seed in seeds:
+            if not index:
+                samples[seed] = np.empty((sum(counts), features.shape[1]), np.float32)
+            chosen = generator(seed, "floor sample", index).choice(size, size=count, replace=False, shuffle=False)
+            samples[seed][first : first + count] = features[np.sort(chosen)]
+        first += count
+    return list(samples.values())
 
 
 def _fit(sample: NDArray[np.float32], weight: float, *, k: int, seed: int, restarts: int) -> _Quantiser:
