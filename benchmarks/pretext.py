@@ -52,8 +52,8 @@ BRIEF = {"evaluate": {"floor_seeds": 1, "floor_restarts": 1}}  # floors are the 
 LABEL_FREE = {"image_match": "image match", "place_match": "place match", "effective_rank": "effective rank"}
 FEWEST = 8  # methods among which a rank correlation says something
 HEADER = (
-    "| method | epochs | s | image match | place match | effective rank | k-means | linear probe | fs4 |\n"
-    "|---|---|---|---|---|---|---|---|---|"
+    "| method | epochs | image match | place match | effective rank | k-means | linear probe | fs4 |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -122,7 +122,6 @@ def format_table(records: list[dict[str, Any]]) -> str:
         cells = [
             f"`{record['method']}`",
             str(told["epochs"]),
-            f"{record['seconds']:.0f}",
             *(f"{told[key]:.2f}" if key in told else "–" for key in ("image_match", "place_match")),
             f"{told['effective_rank']:.1f}" if "effective_rank" in told else "–",
             _spread(record["kmeans"]),
