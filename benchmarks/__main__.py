@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 
 import stages  # noqa: F401  (sets how threads wait and what is done with freed memory, as in every stage)
-from benchmarks.measuring import Row
+from benchmarks.measuring import Cost, Row
 from benchmarks.tables import PARTS, RESULTS, markdown, write_table
 
 
@@ -30,7 +31,7 @@ def main(
         if name not in PARTS:
             raise typer.BadParameter(f"{name}: no such part; known are {', '.join(PARTS)}")
         _limit_threads(threads)
-        rows: list[Row] = import_module(f"benchmarks.{name}").measure_rows()
+        rows: list[Row | Cost] = import_module(f"benchmarks.{name}").measure_rows()
         _record(name, rows, threads)
         typer.echo(f"{PARTS[name]}\n{markdown([{**asdict(row), 'met': row.met} for row in rows])}\n")
     write_table()
@@ -44,7 +45,7 @@ def _limit_threads(threads: int) -> None:
     faiss.omp_set_num_threads(threads)
 
 
-def _record(name: str, rows: list[Row], threads: int) -> None:
+def _record(name: str, rows: Sequence[Row | Cost], threads: int) -> None:
     from pipeline.runtime.stage import library_versions
 
     record = {

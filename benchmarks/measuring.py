@@ -50,6 +50,26 @@ class Row:
         return self.ratio >= float(limit) if sign == ">=" else self.ratio <= float(limit)
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a stage costs with a large data set.
+
+    Attributes:
+        data: The data set.
+        stage: The stage, or all of them.
+        hours: On two cores, from measured rates.
+        gpu_hours: On one GPU, estimated.
+        gigabytes: Of disk, from above.
+    """
+
+    data: str
+    stage: str
+    hours: float
+    gpu_hours: float
+    gigabytes: float
+    met: None = None
+
+
 def time_calls(calls: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
     """Processor seconds of the fastest of some calls, taken in turns after one of each to warm up.
 

@@ -25,7 +25,9 @@ PARTS = {  # by module of this folder
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Rows of one part as a table in Markdown."""
+    """Rows of one part as a table in Markdown; of costs one table for each data set."""
+    if "gpu_hours" in rows[0]:
+        return "\n\n".join(_costs(data, rows) for data in dict.fromkeys(row["data"] for row in rows))
     if not any(row["reach"] for row in rows):
         return _shares(rows)
     lines = [HEADER]
@@ -34,6 +36,15 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         cells = [row["what"], row["against"], *(_amount(row[key], row["unit"]) for key in ("ours", "other"))]
         reach = row["reach"].replace(">=", "≥").replace("<=", "≤") or "–"
         lines.append("| " + " | ".join([*cells, f"{row['ratio']:.2f}", reach, reached]) + " |")
+    return "\n".join(lines)
+
+
+def _costs(data: str, rows: list[dict[str, Any]]) -> str:
+    lines = [f"{data}:\n", "| stage | 2 cores, h | one GPU, h (estimated) | disk, GB |", "|---|---|---|---|"]
+    for row in rows:
+        if row["data"] == data:
+            cells = (_amount(row[key], "").strip() for key in ("hours", "gpu_hours", "gigabytes"))
+            lines.append("| " + " | ".join([row["stage"], *cells]) + " |")
     return "\n".join(lines)
 
 

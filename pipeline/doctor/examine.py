@@ -150,8 +150,9 @@ def _describe_masks(survey: Survey) -> Iterable[str]:
 
 
 def _describe_costs(costs: Costs, rates: Rates, params: Params, size: tuple[int, int], images: int) -> Iterable[str]:
-    parts = ", ".join(f"{name} {_megabytes(value)}" for name, value in costs.bytes.items() if value)
-    yield _line("disk", f"about {_megabytes(sum(costs.bytes.values()))} at most, before compression: {parts}")
+    sizes = {f"{stage} {what}": size for stage, held in costs.bytes.items() for what, size in held.items()}
+    parts = ", ".join(f"{name} {_megabytes(value)}" for name, value in sizes.items() if value)
+    yield _line("disk", f"about {_megabytes(sum(sizes.values()))} at most, before compression: {parts}")
     held = peak_memory()
     yield _line(
         "memory",
@@ -170,8 +171,8 @@ def _describe_costs(costs: Costs, rates: Rates, params: Params, size: tuple[int,
     )
     yield _line(
         "not counted",
-        "time of clustering (in cluster and in train), of losses and views, of floors and report; disk of checkpoints, "
-        "and of a second copy of all in DVC's cache where the file system has no links",
+        "time of losses and views, of floors and report, of reading and writing; disk of lists of images, and of a "
+        "second copy of all in DVC's cache where the file system has no links",
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import tables
-from benchmarks.measuring import Row
+from benchmarks.measuring import Cost, Row
 
 RECORD = {"threads": 1, "processor": "some", "versions": {"torch": "2", "numpy": "1"}}
 
@@ -24,6 +24,19 @@ def test_a_target_that_is_missed_stands_out() -> None:
 def test_amounts_without_targets_are_shares() -> None:
     rows = record(Row("all", "–", 4.0, 0.0, "h", 4.0), Row("train", "all", 1.0, 4.0, "h", 0.25))
     assert tables.markdown(rows["rows"]).splitlines()[2:] == ["| all | 4 h | – |", "| train | 1 h | 25% of all |"]
+
+
+def test_costs_have_a_table_for_each_data_set() -> None:
+    rows = [
+        Cost("A", "`train`", 2.5, 0.25, 1.0),
+        Cost("A", "`prepare`", 1.0, 0.0, 0.0),
+        Cost("B", "all", 9.0, 1.0, 123.4),
+    ]
+    tables_of_all = tables.markdown([asdict(row) for row in rows]).split("\n\n")
+    assert tables_of_all[0] == "A:"
+    assert tables_of_all[1].splitlines()[0] == "| stage | 2 cores, h | one GPU, h (estimated) | disk, GB |"
+    assert tables_of_all[1].splitlines()[2:] == ["| `train` | 2.5 | 0.25 | 1 |", "| `prepare` | 1 | – | – |"]
+    assert tables_of_all[2:] == ["B:", "\n".join([*tables_of_all[1].splitlines()[:2], "| all | 9 | 1 | 123 |"])]
 
 
 def test_the_tables_are_written_between_their_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

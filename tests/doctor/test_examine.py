@@ -15,7 +15,7 @@ from pipeline.params import Params, load_params
 from tests.data.sources.downloads import MAKERS, mask, photo
 
 ROOT = Path(__file__).parents[2]
-RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 48_000_000, 128)
+RATES = Rates("cpu", 0.01, 0.02, 0.05, 0.015, 1e-9, 48_000_000, 128)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_costs_are_those_of_the_recognised_protocol(tmp_path, params, source, pr
     text, _ = examine.examine_data(MAKERS[source](tmp_path), "", params)
     assert f"settings     params.yaml with preset {preset}, which is for this protocol; --preset takes others" in text
     assert f"with frames of 320 x 320 px and train.k {k}, from steps timed just now" in text
-    assert "\nnot counted  time of clustering" in text
+    assert "\nnot counted  time of losses" in text
 
 
 def test_settings_are_those_of_the_parameters_where_they_name_the_source(tmp_path, params):
@@ -251,7 +251,9 @@ def test_channels_values_and_tiles_are_told(tmp_path, params, monkeypatch):
     assert "channels     4 in 18 files of a random sample; expected are 4 (data.channels)" in text
     assert "values       uint16, about 10" in text
     assert reckoned[0][-1] == 32 * 32 * 4 * 2  # bytes of a tile, 16 bits a channel
-    assert "before compression: tiles 0 MB, features" in text
+    assert (
+        "before compression: prepare tiles 0 MB, pretrain weights 48 MB, pretrain checkpoints 288 MB, extract" in text
+    )
 
 
 def test_other_channels_than_expected_are_a_problem_with_its_mend(tmp_path, params):
