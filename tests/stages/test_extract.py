@@ -48,7 +48,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         spare: bool = False,
         gpu: str = "",
     ) -> dict[str, str]:
-        monkeypatch.setattr("pipeline.features.store.describe_device", lambda device: {"type": device.type, "name": gpu})
+        monkeypatch.setattr(
+            "pipeline.features.store.describe_device", lambda device: {"type": device.type, "name": gpu}
+        )
         Path(IMAGES).parent.mkdir(parents=True, exist_ok=True)
         write_images(Path(IMAGES), ImageTable([draw(index) for index in indices], Frame(resize, "none"), 10**6, 1))
         with create_artifact(Path(BACKBONE)) as writer:
