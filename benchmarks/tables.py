@@ -28,8 +28,6 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """Rows of one part as a table in Markdown; of costs one table for each data set."""
     if "gpu_hours" in rows[0]:
         return "\n\n".join(_costs(data, rows) for data in dict.fromkeys(row["data"] for row in rows))
-    if not any(row["reach"] for row in rows):
-        return _shares(rows)
     lines = [HEADER]
     for row in rows:
         reached = {True: "yes", False: "**no**", None: "–"}[row["met"]]
@@ -45,15 +43,6 @@ def _costs(data: str, rows: list[dict[str, Any]]) -> str:
         if row["data"] == data:
             cells = (_amount(row[key], "").strip() for key in ("hours", "gpu_hours", "gigabytes"))
             lines.append("| " + " | ".join([row["stage"], *cells]) + " |")
-    return "\n".join(lines)
-
-
-def _shares(rows: list[dict[str, Any]]) -> str:
-    """The same where nothing was promised: amounts, and their shares of another."""
-    lines = ["| what | amount | share |", "|---|---|---|"]
-    for row in rows:
-        share = f"{row['ratio']:.0%} of {row['against']}" if row["other"] else "–"
-        lines.append(f"| {row['what']} | {_amount(row['ours'], row['unit'])} | {share} |")
     return "\n".join(lines)
 
 

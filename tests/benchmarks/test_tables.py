@@ -21,11 +21,6 @@ def test_a_target_that_is_missed_stands_out() -> None:
     assert lines[3] == "| more | theirs | 1 s | – | 1.00 | ≤ 2 | yes |"
 
 
-def test_amounts_without_targets_are_shares() -> None:
-    rows = record(Row("all", "–", 4.0, 0.0, "h", 4.0), Row("train", "all", 1.0, 4.0, "h", 0.25))
-    assert tables.markdown(rows["rows"]).splitlines()[2:] == ["| all | 4 h | – |", "| train | 1 h | 25% of all |"]
-
-
 def test_costs_have_a_table_for_each_data_set() -> None:
     rows = [
         Cost("A", "`train`", 2.5, 0.25, 1.0),
