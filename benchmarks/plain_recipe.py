@@ -92,7 +92,7 @@ class PlainRecipe:
 
     def _open(self, index: int, view: int) -> torch.Tensor:
         torch.manual_seed(2 * index + view)  # the colours must be those that were labelled
-        with Image.open(self.images[index]) as image:
+        with Image.open(self.images[index], formats=["JPEG"]) as image:
             transformed = self.transform(image.convert("RGB"))
         assert isinstance(transformed, torch.Tensor)
         return transformed
